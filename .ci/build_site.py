@@ -1,0 +1,131 @@
+"""Build the site into _docs without Quarto: nbdev's processing, smalldocs for the pages, KaTeX for the maths.
+
+Everything a page needs lies beside it. The build fails on an unresolved reference, a broken link, wrong TeX,
+anything fetched from elsewhere, or a notebook that made no page. Needs the dev extra, Node.js and npm."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+MATHS = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', re.S)
+LEFTOVER = re.compile(r"\$\$|\\\(|\\\[|\?@|@(?:eq|fig|sec|tbl)-\w+|\{#[\w-]+\}|^:::|#\|", re.M)
+
+
+def process_notebooks():
+    "Fill _proc with the notebooks as nbdev documents them; nbdev_docs does the same before it calls Quarto."
+    import nbdev.doclinks
+    from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+    from nbdev.serve import proc_nbs
+
+    refresh_quarto_yml()
+    nbdev.doclinks._build_modidx()
+    nbdev_sidebar.__wrapped__()
+    return proc_nbs(force=True)
+
+
+def render_pages(proc):
+    "Let smalldocs (which calls crossref.py first) write the pages, and name each after its output-file."
+    import smalldocs.layout
+    import smalldocs.site
+    from nbdev.config import get_config
+
+    smalldocs.layout.KATEX = "site_libs/katex"
+    site = smalldocs.site.build(proc, quiet=True)
+    if warnings := [w for w in site.warnings if "output-file is not read" not in w]: sys.exit("\n".join(["smalldocs warns:", *warnings]))
+    shutil.rmtree(docs := get_config().doc_path, ignore_errors=True)
+    shutil.move(site.out, docs)
+    names = {f"{nb.stem}.html": re.search(r"output-file: (\S+\.html)", nb.read_text(encoding="utf-8"))[1] for nb in proc.glob("*.ipynb")}
+    home = f"{get_config().doc_host}{get_config().doc_baseurl}/"  # nbdev's links from a name to its page begin so
+    for file in [*docs.glob("*.html"), *docs.glob("*.json"), *docs.glob("*.xml")]:
+        text = file.read_text(encoding="utf-8").replace(f'href="{home}', 'href="')
+        for old, new in names.items(): text = re.sub(rf"(?<![\w-]){re.escape(old)}", new, text)
+        file.unlink()
+        file.with_name(names.get(file.name, file.name)).write_text(text, encoding="utf-8")
+    pages = {p.name: p.read_text(encoding="utf-8") for p in docs.glob("*.html")}
+    def to_class(m):  # nbdev links a method's name, but documents a method only where show_doc asks for it
+        page, owner, method = m.groups()
+        return m[0] if f'id="{owner}.{method}"' in pages.get(page, m[0]) else f'href="{page}#{owner}"'
+    for page, text in pages.items(): (docs / page).write_text(re.sub(r'href="(\w+\.html)#(\w+)\.(\w+)"', to_class, text), encoding="utf-8")
+    for css in docs.rglob("*.css"): css.write_text(re.sub(r"@import url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")  # web fonts
+    if missing := set(names.values()) - set(pages): sys.exit(f"no page was made for {missing}")
+    return docs
+
+
+def set_maths(docs):
+    "Replace the TeX in every page by what KaTeX makes of it, and put KaTeX's style and fonts beside the pages."
+    katex = HERE / "node_modules" / "katex"
+    if not katex.is_dir():
+        subprocess.run(["npm", "install", "--prefix", HERE, "--no-package-lock", "--no-audit", "--no-fund", "--silent"], check=True)
+    pages = {p: p.read_text(encoding="utf-8") for p in docs.glob("*.html")}
+    for page, text in pages.items():  # smalldocs leaves captions alone: mark their maths as it marks a paragraph's
+        pages[page] = re.sub(r"<figcaption>.*?</figcaption>", lambda m: re.sub(r"\$([^$]+)\$", r'<span class="math inline">\\(\1\\)</span>', m[0]), text, flags=re.S)
+    todo = [[html.unescape(tex), kind == "display"] for text in pages.values() for kind, tex in MATHS.findall(text)]
+    node = subprocess.run(["node", HERE / "tex.mjs"], input=json.dumps(todo), capture_output=True, text=True)
+    if node.returncode: sys.exit(node.stderr)
+    made = iter(json.loads(node.stdout))
+    for page, text in pages.items():
+        text = MATHS.sub(lambda m: next(made), text)
+        page.write_text(re.sub(r'<script[^>]*src="site_libs/katex/[^>]*></script>', "", text), encoding="utf-8")
+    shutil.copytree(katex / "dist" / "fonts", docs / "site_libs/katex/fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"))
+    shutil.copy(katex / "dist" / "katex.min.css", docs / "site_libs/katex")
+    return len(todo)
+
+
+class Page(HTMLParser):
+    "What the check wants to know of a page: its ids, its links, what it loads, and its text outside code and maths."
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.loads, self.text, self.inside = set(), [], [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        if "id" in a: self.ids.add(a["id"])
+        if tag == "a" and a.get("href"): self.links.append(a["href"])
+        elif tag == "link" and "icon stylesheet".find(a.get("rel", "?")) >= 0: self.loads.append(a["href"])
+        elif a.get("src"): self.loads.append(a["src"])
+        if tag in ("code", "pre", "script", "style", "annotation"): self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]: self.inside.pop()
+
+    def handle_data(self, data):
+        if not self.inside: self.text += data
+
+
+def check(docs):
+    "List everything that is wrong with the site."
+    pages = {p.name: Page(p.read_text(encoding="utf-8")) for p in sorted(docs.glob("*.html"))}
+    for name, page in pages.items():
+        for m in LEFTOVER.finditer(page.text): yield f"{name}: not rendered: {page.text[max(0, m.start() - 40):m.end() + 40]!r}"
+        for url in page.loads:
+            if url.startswith(("http:", "https:", "//")): yield f"{name}: loads {url}"
+        for url in page.links + page.loads:
+            if re.match(r"[a-z+]+:|//|#$", url): continue
+            path, _, anchor = unquote(url).partition("#")
+            path = path.partition("?")[0] or name
+            if path.strip("./") and not (docs / path).exists(): yield f"{name}: broken link {url}"
+            elif anchor and path in pages and anchor not in pages[path].ids: yield f"{name}: broken link {url}: no such place in {path}"
+    for css in docs.rglob("*.css"):
+        for url in re.findall(r"@import[^;]*|url\(['\"]?(?:https?:)?//[^)]*", css.read_text(encoding="utf-8")): yield f"{css.relative_to(docs)}: loads {url}"
+
+
+def main():
+    os.chdir(ROOT)
+    docs = render_pages(process_notebooks())
+    formulas = set_maths(docs)
+    if problems := list(check(docs)): sys.exit("\n".join(["The site is not right:", *problems]))
+    print(f"{len(list(docs.glob('*.html')))} pages with {formulas} formulas in {docs.name}/")
+
+
+if __name__ == "__main__": main()  # nbdev's workers import this file

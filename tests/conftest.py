@@ -1,0 +1,17 @@
+"""The notebooks share one fresh cache a run, share the cores fairly between pytest's workers, and stay offline."""
+
+import os
+import shutil
+import tempfile
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"): return  # a worker of pytest-xdist inherits what is set here
+    workers = max(1, len(getattr(config.option, "tx", None) or []))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    os.environ["SAC_SEIC_CACHE"] = config.cache_folder = tempfile.mkdtemp(prefix="sac_seic_tests_")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "cache_folder"): shutil.rmtree(config.cache_folder, ignore_errors=True)

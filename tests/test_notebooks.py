@@ -1,0 +1,57 @@
+"""Every notebook is a test: its cells run from top to bottom, those flagged slow, gpu or network aside."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from nbdev.config import get_config
+from nbdev.test import test_nb as run_notebook
+
+NOTEBOOKS = sorted(get_config().nbs_path.glob("*.ipynb"))
+notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+run_notebook.__test__ = False  # its own name would make pytest collect it
+
+
+def cells(path, kind=None):
+    "The cells of a notebook as (index, source, cell)."
+    for n, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+        if kind in (None, cell["cell_type"]): yield n, "".join(cell["source"]), cell
+
+
+@notebook
+def test_runs(path, capsys):
+    flags = get_config().tst_flags.split()
+    passed, seconds = run_notebook(path, skip_flags=flags, basepath=get_config().config_path)
+    if not passed: pytest.fail(f"{path.name} stopped after {seconds:.0f} s:\n{capsys.readouterr().err}", pytrace=False)
+
+
+@notebook
+def test_every_cell_is_run_by_the_test(path):
+    skipped = [n for n, source, _ in cells(path) if re.search(r"^#\|\s*eval:\s*false|^(?:- )?skip_exec:\s*true", source, re.M)]
+    assert not skipped, f"cells {skipped} of {path.name} are never run: flag a cell that takes long with #| slow"
+
+
+@notebook
+def test_first_cell_is_title_and_subtitle(path):
+    _, source, cell = next(cells(path))
+    assert cell["cell_type"] == "markdown" and re.fullmatch(r"# .+\n\n> .+", source.strip()), (
+        f"{path.name}: nbdev makes the page's title and subtitle from the first cell and drops the rest of it; put the rest into a cell of its own")
+
+
+@notebook
+def test_names_no_path_of_a_machine(path):
+    folder = re.compile(r"(?<![\w.])/(?:work|root|home|Users|opt|tmp|mnt)/[\w.]+")
+    found = []
+    for n, source, cell in cells(path):
+        outputs = [output.get("text", "") for output in cell.get("outputs", [])]
+        outputs += [text for output in cell.get("outputs", []) for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+        outputs += [output.get("traceback", "") for output in cell.get("outputs", [])]
+        found += [(n, m) for text in [source, *map("".join, outputs)] for m in folder.findall(text)]
+    assert not found
+
+
+@notebook
+def test_saved_outputs_hold_no_error(path):
+    errors = [n for n, _, cell in cells(path, "code") if any(o["output_type"] == "error" for o in cell["outputs"])]
+    assert not errors, f"cells {errors} of {path.name} were saved with an error"
