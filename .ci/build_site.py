@@ -44,17 +44,18 @@ def render_pages(proc):
     shutil.rmtree(docs := get_config().doc_path, ignore_errors=True)
     shutil.move(site.out, docs)
     names = {f"{nb.stem}.html": re.search(r"output-file: (\S+\.html)", nb.read_text(encoding="utf-8"))[1] for nb in proc.glob("*.ipynb")}
-    home = f"{get_config().doc_host}{get_config().doc_baseurl}/"  # nbdev's links from a name to its page begin so
     for file in [*docs.glob("*.html"), *docs.glob("*.json"), *docs.glob("*.xml")]:
-        text = file.read_text(encoding="utf-8").replace(f'href="{home}', 'href="')
+        text = file.read_text(encoding="utf-8")
         for old, new in names.items(): text = re.sub(rf"(?<![\w-]){re.escape(old)}", new, text)
         file.unlink()
         file.with_name(names.get(file.name, file.name)).write_text(text, encoding="utf-8")
     pages = {p.name: p.read_text(encoding="utf-8") for p in docs.glob("*.html")}
-    def to_class(m):  # nbdev links a method's name, but documents a method only where show_doc asks for it
-        page, owner, method = m.groups()
-        return m[0] if f'id="{owner}.{method}"' in pages.get(page, m[0]) else f'href="{page}#{owner}"'
-    for page, text in pages.items(): (docs / page).write_text(re.sub(r'href="(\w+\.html)#(\w+)\.(\w+)"', to_class, text), encoding="utf-8")
+    home = re.escape(f"{get_config().doc_host}{get_config().doc_baseurl}/")
+    def to_name(m):  # nbdev links every name to this address; not every method and private name is documented there
+        page, name = m.groups()
+        places = [f"#{n}" for n in (name, name.partition(".")[0]) if f'id="{n}"' in pages.get(page, "")]
+        return f'href="{page}{places[0] if places else ""}"'
+    for page, text in pages.items(): (docs / page).write_text(re.sub(rf'href="{home}(\w+\.html)#([\w.]+)"', to_name, text), encoding="utf-8")
     for css in docs.rglob("*.css"): css.write_text(re.sub(r"@import url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")  # web fonts
     if missing := set(names.values()) - set(pages): sys.exit(f"no page was made for {missing}")
     return docs

@@ -1,5 +1,6 @@
 """Every notebook is a test: its cells run from top to bottom, those flagged slow, gpu or network aside."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_every_cell_is_run_by_the_test(path):
 @notebook
 def test_first_cell_is_title_and_subtitle(path):
     _, source, cell = next(cells(path))
-    assert cell["cell_type"] == "markdown" and re.fullmatch(r"# .+\n\n> .+", source.strip()), (
+    assert cell["cell_type"] == "markdown" and re.fullmatch(r"# .+\n+> .+", source.strip()), (
         f"{path.name}: nbdev makes the page's title and subtitle from the first cell and drops the rest of it; put the rest into a cell of its own")
 
 
@@ -55,3 +56,14 @@ def test_names_no_path_of_a_machine(path):
 def test_saved_outputs_hold_no_error(path):
     errors = [n for n, _, cell in cells(path, "code") if any(o["output_type"] == "error" for o in cell["outputs"])]
     assert not errors, f"cells {errors} of {path.name} were saved with an error"
+
+
+@notebook
+def test_imports_have_cells_of_their_own(path):
+    "A site build runs every cell that imports something, so such a cell must do nothing else."
+    mixed = []
+    for n, source, _ in cells(path, "code"):
+        if re.search(r"^#\|\s*exports?\b", source, re.M) or source.startswith("%%"): continue
+        nodes = list(ast.walk(ast.parse(re.sub(r"^[%!].*", "", source, flags=re.M))))
+        if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes) and any(isinstance(node, (ast.Expr, ast.Assign)) for node in nodes): mixed.append(n)
+    assert not mixed, f"cells {mixed} of {path.name} mix imports with other code"

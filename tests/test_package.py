@@ -1,10 +1,10 @@
 """What holds for the package as a whole: its version, quick imports, no development tools at run time."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
-import time
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -36,13 +36,12 @@ def test_light_imports_load_no_heavy_library(code):
 
 
 def test_help_is_quick():
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", "from sac_seic.cli import main; main()", "--help"], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0 and "demo" in done.stdout, done.stderr
-    assert min(seconds) < 1
+    "Under a second of processor time, which a busy machine does not stretch as it does the clock's."
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", "from sac_seic.cli import main; main()", "--help"], capture_output=True, text=True)
+    after = os.times()
+    assert done.returncode == 0 and "demo" in done.stdout, done.stderr
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 1
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
