@@ -85,7 +85,7 @@ class _no_progress:
 def _unreadable(bad: BadImage) -> ValueError:
     return ValueError(f"'{bad.name}' can't be captioned ({bad.reason}): leave it out first, as embed_images does.")
 
-# %% ../nbs/03_captioning.ipynb #cell-036
+# %% ../nbs/03_captioning.ipynb #cell-037
 _GROUP = 1024  # captions a shard; an interrupted run loses at most these
 
 
@@ -113,12 +113,12 @@ def caption_images(
                 bar.update(len(part))
     return [found[key] for key in keys]
 
-# %% ../nbs/03_captioning.ipynb #cell-037
+# %% ../nbs/03_captioning.ipynb #cell-038
 def _key(images: ImageSet, i: int) -> str:
     try: return content_key(images.read(i))
     except ImageError as error: raise _unreadable(BadImage(images.names[i], str(error))) from error
 
-# %% ../nbs/03_captioning.ipynb #cell-045
+# %% ../nbs/03_captioning.ipynb #cell-046
 def _delete_words(caption: str, rng: np.random.Generator) -> str:
     "Each word goes with probability ½; of two or more words, at least one goes and at least one stays."
     words = caption.split()
@@ -128,7 +128,7 @@ def _delete_words(caption: str, rng: np.random.Generator) -> str:
         kept[i] = not kept[i]
     return " ".join(word for word, keep in zip(words, kept) if keep)
 
-# %% ../nbs/03_captioning.ipynb #cell-047
+# %% ../nbs/03_captioning.ipynb #cell-048
 def _mix(caption: str, other: str, rng: np.random.Generator) -> str:
     "The first half of one sentence and the second half of the other; never `caption` itself when they differ."
     (a, b), (c, d) = (_halves(text) for text in (caption, other))
@@ -142,7 +142,7 @@ def _halves(text: str) -> tuple[list[str], list[str]]: # the first half has the 
     middle = (len(words) + 1) // 2
     return words[:middle], words[middle:]
 
-# %% ../nbs/03_captioning.ipynb #cell-051
+# %% ../nbs/03_captioning.ipynb #cell-052
 def noisy_captions(
     captions: list[str], # n captions
     rate: float,         # share of them to damage, 0 to 1
@@ -162,7 +162,7 @@ def noisy_captions(
         damaged[i] = may_delete or may_mix
     return noisy, damaged
 
-# %% ../nbs/03_captioning.ipynb #cell-052
+# %% ../nbs/03_captioning.ipynb #cell-053
 class _Partners:
     "The different captions, to draw one that is not a given one."
     def __init__(self, captions: list[str]):

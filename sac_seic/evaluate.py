@@ -19,7 +19,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from .encoders import tqdm_progress
 from .sac import SAC
 
-# %% ../nbs/10_evaluate.ipynb #cell-010
+# %% ../nbs/10_evaluate.ipynb #cell-011
 def _checked(labels, clusters):
     labels, clusters = np.asarray(labels), np.asarray(clusters)
     if labels.ndim != 1 or labels.shape != clusters.shape or not len(labels):
@@ -36,7 +36,7 @@ def match_clusters(
     rows, columns = linear_sum_assignment(contingency_matrix(labels, clusters), maximize=True)
     return dict(zip(np.unique(clusters)[columns].tolist(), np.unique(labels)[rows].tolist()))
 
-# %% ../nbs/10_evaluate.ipynb #cell-011
+# %% ../nbs/10_evaluate.ipynb #cell-012
 def accuracy(labels: np.ndarray, clusters: np.ndarray) -> float: # between 0 and 1
     "ACC: the share of images that are right under the best one-to-one naming of the clusters. Raises `ValueError` for lists of different length."
     labels, clusters = _checked(labels, clusters)
@@ -58,7 +58,7 @@ def scores(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]: # keys
     "All three scores, as shares (multiply by 100 for the papers' per cent)."
     return {"ACC": accuracy(labels, clusters), "NMI": nmi(labels, clusters), "ARI": ari(labels, clusters)}
 
-# %% ../nbs/10_evaluate.ipynb #cell-018
+# %% ../nbs/10_evaluate.ipynb #cell-019
 METHODS = ("sac", "kmeans-image", "kmeans-text", "kmeans-both")
 
 
@@ -67,7 +67,7 @@ def _kmeans_input(v: np.ndarray, t: np.ndarray, method: str) -> np.ndarray:
     return {"kmeans-image": lambda: unit(v), "kmeans-text": lambda: unit(t),
             "kmeans-both": lambda: np.hstack([unit(v), unit(t)])}[method]()
 
-# %% ../nbs/10_evaluate.ipynb #cell-019
+# %% ../nbs/10_evaluate.ipynb #cell-020
 def cluster_pairs(
     v: np.ndarray, # image embeddings, n×d_v
     t: np.ndarray, # caption embeddings, n×d_t
@@ -88,7 +88,7 @@ def cluster_pairs(
         bar.update(1)
     return kmeans.labels_.astype(np.int64), (1 - distance[:, 0] / np.maximum(distance[:, 1], 1e-12)).astype(np.float32)
 
-# %% ../nbs/10_evaluate.ipynb #cell-020
+# %% ../nbs/10_evaluate.ipynb #cell-021
 def compare(
     v: np.ndarray, # image embeddings, n×d_v
     t: np.ndarray, # caption embeddings, n×d_t
@@ -113,7 +113,7 @@ def mean_sd(
     show = lambda x: f"{100 * x.mean():.1f} ± {100 * x.std():.1f}"
     return table.groupby(by, sort=False)[["ACC", "NMI", "ARI"]].agg(show)
 
-# %% ../nbs/10_evaluate.ipynb #cell-026
+# %% ../nbs/10_evaluate.ipynb #cell-027
 def plot_tsne(
     spaces: dict[str, np.ndarray], # title to n×d features, one panel each
     labels: np.ndarray, # n classes, for the colours
@@ -132,7 +132,7 @@ def plot_tsne(
         ax.set(title=title, xticks=[], yticks=[])
     return fig
 
-# %% ../nbs/10_evaluate.ipynb #cell-030
+# %% ../nbs/10_evaluate.ipynb #cell-031
 def plot_confusion(
     labels: np.ndarray, # n class numbers
     clusters: np.ndarray, # n cluster numbers

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Preset', 'load_preset', 'Pairs', 'make_pairs', 'nearest_neighbors']
 
-# %% ../nbs/04_pairs.ipynb #cell-002
+# %% ../nbs/04_pairs.ipynb #cell-003
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .data import BadImage, ImageSet
 from .encoders import (ImageEncoder, MiniImageEncoder, MiniTextEncoder, TextEncoder, embed_images,
                                embed_texts, tqdm_progress)
 
-# %% ../nbs/04_pairs.ipynb #cell-005
+# %% ../nbs/04_pairs.ipynb #cell-007
 @dataclass(frozen=True)
 class Preset:
     "Three models that go together: SAC's e_V, the captioner of Eq. 1, and e_T."
@@ -36,7 +36,7 @@ def load_preset(
     image_encoder = MiniImageEncoder()
     return Preset(name, image_encoder, MiniCaptioner(image_encoder, cache=cache), MiniTextEncoder())
 
-# %% ../nbs/04_pairs.ipynb #cell-008
+# %% ../nbs/04_pairs.ipynb #cell-010
 @dataclass(frozen=True)
 class Pairs:
     "Row i of every array is the same image; unreadable files are in `bad` and in no array."
@@ -48,7 +48,7 @@ class Pairs:
 
     def __len__(self): return len(self.v)
 
-# %% ../nbs/04_pairs.ipynb #cell-009
+# %% ../nbs/04_pairs.ipynb #cell-011
 def make_pairs(
     images: ImageSet,
     preset: Preset,
@@ -68,7 +68,7 @@ def make_pairs(
     t = embed_texts(captions, preset.text_encoder, cache=cache, progress=progress)
     return Pairs(v, t, captions, index, bad)
 
-# %% ../nbs/04_pairs.ipynb #cell-018
+# %% ../nbs/04_pairs.ipynb #cell-020
 def nearest_neighbors(
     x: np.ndarray, # embeddings, n×d, any float type
     k: int = 20, # neighbours a row; at most n-1 are returned
