@@ -222,8 +222,10 @@ class SAC(ClusterMixin, BaseEstimator):
         "Train both heads. Raises `ValueError` for input that cannot be clustered."
         v, t = _unit_rows(v, "v"), _unit_rows(t, "t")
         self._check(v, t)
-        nbr_v, nbr_t = _neighbors(nbr_v, v, self.k), _neighbors(nbr_t, t, self.k)
-        self.heads_ = self._start(v, t)
+        with progress(total=3, desc="Preparing") as bar: # the neighbours of both views, the first weights
+            nbr_v = _neighbors(nbr_v, v, self.k); bar.update(1)
+            nbr_t = _neighbors(nbr_t, t, self.k); bar.update(1)
+            self.heads_ = self._start(v, t); bar.update(1)
         device = _device(self.device)
         self.heads_.to(device)
         _train(self, *(x.to(device) for x in (v, t, nbr_v, nbr_t)), progress)
