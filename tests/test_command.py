@@ -116,7 +116,8 @@ def test_true_interrupt(work, after):
     "SIGINT as soon as one stage is reported done, so in the next: models are loading, or images are being read or embedded."
     cache = work / f"fresh-{after.split()[0]}"
     process = subprocess.Popen([*COMMAND, "cluster", "photos", "-k", "2", "--out", f"out-{cache.name}"], cwd=work, text=True,
-                               env=environment(work, SAC_SEIC_CACHE=str(cache)), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                               env=environment(work, SAC_SEIC_CACHE=str(cache)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # a job in the background ignores it
     seen = ""
     while after not in seen:
         line = process.stderr.readline()
