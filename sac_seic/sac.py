@@ -155,15 +155,36 @@ def _step(model, bank, adam, index, v, t, nbr_v, nbr_t):
 def _mean_parts(epoch: list[torch.Tensor]) -> dict[str, float]:
     return dict(zip(SACLoss._fields, torch.stack(epoch).mean(dim=0).tolist()))
 
+# %% ../nbs/06_sac.ipynb #start-heads
+def _check(model, v, t):
+    "Refuse what can't be clustered, in one sentence."
+    if len(v) != len(t): raise ValueError(f"There are {len(v)} image embeddings but {len(t)} caption embeddings; they must be pairs.")
+    if not 2 <= model.n_clusters <= len(v): raise ValueError(f"The number of clusters must lie between 2 and the number of images, {len(v)}; it is {model.n_clusters}.")
+    for name, known in (("init", ("kmeans", "random")), ("neighbors", ("bank", "exact"))):
+        if getattr(model, name) not in known: raise ValueError(f"{name} is {getattr(model, name)!r}; it must be one of {known}.")
+    if model.init == "kmeans" and model.hidden: raise ValueError("An MLP head (hidden) has no k-means start; use init='random'.")
+
+
+def _start(model, v, t) -> nn.ModuleList:
+    "Both heads with their first weights."
+    heads = _heads(v.shape[1], t.shape[1], model.n_clusters, model.hidden)
+    generator = torch.Generator().manual_seed(model.random_state)
+    for parameter in heads.parameters(): # nn.Linear's own range, from our own generator
+        bound = parameter.shape[-1] ** -0.5
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    if model.init == "kmeans":
+        for head, (weight, bias) in zip(heads, kmeans_start(v, t, model.n_clusters, model.sharpness, model.random_state)):
+            head.layers.weight.data, head.layers.bias.data = weight, bias
+    return heads
+
 # %% ../nbs/06_sac.ipynb #cell-026
 def _save(model, path: Path):
-    settings = {name: value for name, value in model.get_params().items()}
     shape = [head.layers[0].in_features if model.hidden else head.layers.in_features for head in model.heads_]
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     os.close(handle)
     try:
         save_file({name: x.cpu().contiguous() for name, x in model.heads_.state_dict().items()}, part,
-                  metadata={"format": "sac_seic.SAC 1", "settings": json.dumps(settings), "dims": json.dumps(shape)})
+                  metadata={"format": "sac_seic.SAC 1", "settings": json.dumps(model.get_params()), "dims": json.dumps(shape)})
         os.replace(part, path)
     except BaseException:
         os.unlink(part)
@@ -221,11 +242,11 @@ class SAC(ClusterMixin, BaseEstimator):
     ):
         "Train both heads. Raises `ValueError` for input that cannot be clustered."
         v, t = _unit_rows(v, "v"), _unit_rows(t, "t")
-        self._check(v, t)
+        _check(self, v, t)
         with progress(total=3, desc="Preparing") as bar: # the neighbours of both views, the first weights
             nbr_v = _neighbors(nbr_v, v, self.k); bar.update(1)
             nbr_t = _neighbors(nbr_t, t, self.k); bar.update(1)
-            self.heads_ = self._start(v, t); bar.update(1)
+            self.heads_ = _start(self, v, t); bar.update(1)
         device = _device(self.device)
         self.heads_.to(device)
         _train(self, *(x.to(device) for x in (v, t, nbr_v, nbr_t)), progress)
@@ -259,24 +280,6 @@ class SAC(ClusterMixin, BaseEstimator):
     def load(cls, path: str | Path) -> "SAC":
         "Read what `save` wrote: `predict` and `predict_proba` answer as before. Raises `ValueError` for another file."
         return _load(cls, Path(path))
-
-    def _check(self, v, t):
-        if len(v) != len(t): raise ValueError(f"There are {len(v)} image embeddings but {len(t)} caption embeddings; they must be pairs.")
-        if not 2 <= self.n_clusters <= len(v): raise ValueError(f"The number of clusters must lie between 2 and the number of images, {len(v)}; it is {self.n_clusters}.")
-        for name, known in (("init", ("kmeans", "random")), ("neighbors", ("bank", "exact"))):
-            if getattr(self, name) not in known: raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {known}.")
-        if self.init == "kmeans" and self.hidden: raise ValueError("An MLP head (hidden) has no k-means start; use init='random'.")
-
-    def _start(self, v, t) -> nn.ModuleList:
-        heads = _heads(v.shape[1], t.shape[1], self.n_clusters, self.hidden)
-        generator = torch.Generator().manual_seed(self.random_state)
-        for parameter in heads.parameters(): # nn.Linear's own range, from our own generator
-            bound = parameter.shape[-1] ** -0.5
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        if self.init == "kmeans":
-            for head, (weight, bias) in zip(heads, kmeans_start(v, t, self.n_clusters, self.sharpness, self.random_state)):
-                head.layers.weight.data, head.layers.bias.data = weight, bias
-        return heads
 
     @torch.inference_mode()
     def _probabilities(self, which: int, x: torch.Tensor) -> np.ndarray:
