@@ -204,6 +204,7 @@ class MiniImageEncoder:
     the `mini` extra is missing, ValueError for weights that are not the pinned ones and for an unknown backend.
     Source: stands in for CLIP in SAC, "Implementation Details"."""
     name, dim = "EfficientNet-Lite0", 1280
+    mean, std = (0.5,) * 3, (0.5,) * 3  # what `preprocess` takes from pixels in [0, 1], and divides by
     fingerprint = f"efficientnet-lite0-{_LITE0[2][:16]}-square{_SIZE}"  # weights and preprocessing
 
     def __init__(self,
@@ -226,6 +227,10 @@ class MiniImageEncoder:
     def encode(self, batch: np.ndarray) -> np.ndarray: # b×1280 float32
         "Features of b preprocessed images, b×3×224×224 float32."
         return self._run(np.ascontiguousarray(batch, dtype=np.float32))
+
+    def network(self): # b×3×H×W preprocessed pixels to b×1280 features
+        "A fresh PyTorch copy of the network, to train (stage 2 of SEIC)."
+        return _lite0_network()
 
     def classifier(self) -> tuple[np.ndarray, np.ndarray]: # W 1000×1280, b 1000, float32
         "The last layer, which `encode` leaves out: `v @ W.T + b` are the 1000 ImageNet logits."
@@ -458,7 +463,7 @@ def embed_texts(
     texts: list[str],           # n sentences
     encoder: TextEncoder,       # e_T
     cache: Path | None = None,  # root folder of the cache; None: nothing is kept
-    batch_size: int = 1024,     # sentences the encoder gets at once, to be sorted by length
+    batch_size: int = 1024,     # sentences the encoder gets at once
     progress=tqdm_progress,     # progress(total, desc) gives a context manager with .update(n)
 ) -> np.ndarray:                # t: n×d_t float32
     """Embed every sentence, each distinct one once.
@@ -467,6 +472,7 @@ def embed_texts(
     keys = [content_key(text.encode()) for text in texts]
     rows = _Rows(keys, cache, encoder.fingerprint)
     todo = [(key, text) for key, text in dict(zip(keys, texts)).items() if key not in rows.found]
+    todo.sort(key=lambda pair: len(pair[1]))  # equal lengths in a batch: little padding
     if todo:
         with progress(len(todo), "Embedding texts") as bar:
             for start in range(0, len(todo), batch_size):

@@ -42,8 +42,12 @@ class ClusterHead(nn.Module):
         self.layers = nn.Linear(dim, n_clusters) if hidden is None else nn.Sequential(
             nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, n_clusters))
 
+    def logits(self, x: torch.Tensor) -> torch.Tensor: # B×c
+        "What `forward` takes the softmax of."
+        return self.layers(x)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x).softmax(dim=1) # f(x; θ)
+        return self.logits(x).softmax(dim=1) # f(x; θ)
 
 # %% ../nbs/06_sac.ipynb #cell-011
 def _unit_rows(x: np.ndarray, name: str) -> torch.Tensor:
@@ -165,41 +169,60 @@ def _check(model, v, t):
     if model.init == "kmeans" and model.hidden: raise ValueError("An MLP head (hidden) has no k-means start; use init='random'.")
 
 
+def _uniform(heads: nn.Module, seed: int):
+    "Random weights: nn.Linear's own range, from our own generator."
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in heads.parameters():
+        bound = parameter.shape[-1] ** -0.5
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
 def _start(model, v, t) -> nn.ModuleList:
     "Both heads with their first weights."
     heads = _heads(v.shape[1], t.shape[1], model.n_clusters, model.hidden)
-    generator = torch.Generator().manual_seed(model.random_state)
-    for parameter in heads.parameters(): # nn.Linear's own range, from our own generator
-        bound = parameter.shape[-1] ** -0.5
-        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    _uniform(heads, model.random_state)
     if model.init == "kmeans":
         for head, (weight, bias) in zip(heads, kmeans_start(v, t, model.n_clusters, model.sharpness, model.random_state)):
             head.layers.weight.data, head.layers.bias.data = weight, bias
     return heads
 
 # %% ../nbs/06_sac.ipynb #cell-026
-def _save(model, path: Path):
-    shape = [head.layers[0].in_features if model.hidden else head.layers.in_features for head in model.heads_]
+def _save_tensors(tensors: dict, meta: dict, path: Path):
+    "One safetensors file, in one step; `meta` goes in as JSON."
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     os.close(handle)
     try:
-        save_file({name: x.cpu().contiguous() for name, x in model.heads_.state_dict().items()}, part,
-                  metadata={"format": "sac_seic.SAC 1", "settings": json.dumps(model.get_params()), "dims": json.dumps(shape)})
+        save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, part,
+                  metadata={name: json.dumps(x) for name, x in meta.items()})
         os.replace(part, path)
     except BaseException:
         os.unlink(part)
         raise
 
 
-def _load(cls, path: Path):
-    if not path.is_file(): raise FileNotFoundError(f"There is no file {path} to load a SAC from.")
+def _load_tensors(path: Path, kind: str) -> tuple[dict, dict]: # tensors, meta
+    "What `_save_tensors` wrote, where its meta says that it is a `kind`."
+    if not path.is_file(): raise FileNotFoundError(f"There is no file {path} to load a {kind} from.")
     try:
         with safe_open(path, "pt") as file:
             meta, state = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error: raise ValueError(f"{path} is not a file that SAC.save wrote, or it is damaged ({error}).") from None
-    if meta.get("format") != "sac_seic.SAC 1": raise ValueError(f"{path} is not a file that SAC.save wrote.")
-    model = cls(**json.loads(meta["settings"]))
-    model.heads_ = _heads(*json.loads(meta["dims"]), model.n_clusters, model.hidden)
+        meta = {name: json.loads(x) for name, x in meta.items()}
+    except Exception as error: raise ValueError(f"{path} is not a file that {kind}.save wrote, or it is damaged ({error}).") from None
+    if meta.get("format") != f"sac_seic.{kind} 1": raise ValueError(f"{path} is not a file that {kind}.save wrote.")
+    return state, meta
+
+# %% ../nbs/06_sac.ipynb #save-heads
+def _save_heads(model, dims: list[int], path: Path):
+    "Heads and settings of an estimator, with the lengths of the embeddings they take."
+    kind = type(model).__name__
+    _save_tensors(model.heads_.state_dict(), {"format": f"sac_seic.{kind} 1", "settings": model.get_params(), "dims": dims}, path)
+
+
+def _load_heads(cls, path: Path, make_heads):
+    "The estimator that `_save_heads` wrote; `make_heads(model, dims)` builds its untrained heads."
+    state, meta = _load_tensors(path, cls.__name__)
+    model = cls(**meta["settings"])
+    model.heads_ = make_heads(model, meta["dims"])
     model.heads_.load_state_dict(state)
     return model
 
@@ -274,12 +297,13 @@ class SAC(ClusterMixin, BaseEstimator):
 
     def save(self, path: str | Path):
         "Write heads and settings to one safetensors file, in one step."
-        _save(self, Path(path))
+        dims = [head.layers[0].in_features if self.hidden else head.layers.in_features for head in self.heads_]
+        _save_heads(self, dims, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> "SAC":
         "Read what `save` wrote: `predict` and `predict_proba` answer as before. Raises `ValueError` for another file."
-        return _load(cls, Path(path))
+        return _load_heads(cls, Path(path), lambda model, dims: _heads(*dims, model.n_clusters, model.hidden))
 
     @torch.inference_mode()
     def _probabilities(self, which: int, x: torch.Tensor) -> np.ndarray:
