@@ -265,8 +265,12 @@ class MiniTextEncoder:
 
     def encode(self, texts: list[str]) -> np.ndarray: # m×384 float32
         "Embeddings of m sentences."
-        if not len(texts): return np.empty((0, self.dim), dtype=np.float32)
-        return self._model.encode(list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+        texts, rows = list(texts), np.empty((len(texts), self.dim), dtype=np.float32)
+        tokens = [len(ids) for ids in self._model.tokenizer(texts, truncation=True)["input_ids"]] if texts else []
+        order = np.argsort(tokens, kind="stable")  # equal lengths in a batch: hardly any padding
+        for batch in (order[start:start + 64] for start in range(0, len(texts), 64)):
+            rows[batch] = self._model.encode([texts[i] for i in batch], batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+        return rows
 
 # %% ../nbs/02_encoders.ipynb #cell-049
 def _sentence_transformer(folder: Path, device: str):
@@ -463,7 +467,7 @@ def embed_texts(
     texts: list[str],           # n sentences
     encoder: TextEncoder,       # e_T
     cache: Path | None = None,  # root folder of the cache; None: nothing is kept
-    batch_size: int = 1024,     # sentences the encoder gets at once
+    batch_size: int = 1024,     # sentences the encoder gets at once, to be sorted by length
     progress=tqdm_progress,     # progress(total, desc) gives a context manager with .update(n)
 ) -> np.ndarray:                # t: n×d_t float32
     """Embed every sentence, each distinct one once.
@@ -472,7 +476,6 @@ def embed_texts(
     keys = [content_key(text.encode()) for text in texts]
     rows = _Rows(keys, cache, encoder.fingerprint)
     todo = [(key, text) for key, text in dict(zip(keys, texts)).items() if key not in rows.found]
-    todo.sort(key=lambda pair: len(pair[1]))  # equal lengths in a batch: little padding
     if todo:
         with progress(len(todo), "Embedding texts") as bar:
             for start in range(0, len(todo), batch_size):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ConfidenceWeight', 'self_enhancement_loss', 'lora_targets', 'add_lora', 'Enhancer']
 
-# %% ../nbs/10_enhance.ipynb #cell-002
+# %% ../nbs/10_enhance.ipynb #cell-003
 import hashlib
 import json
 import warnings
@@ -24,7 +24,7 @@ from .encoders import _central_square, _in_order, _require, tqdm_progress
 from .sac import ClusterHead, _device, _load_tensors, _save_tensors
 from .seic import AlignmentHead
 
-# %% ../nbs/10_enhance.ipynb #cell-003
+# %% ../nbs/10_enhance.ipynb #cell-007
 class ConfidenceWeight(nn.Module):
     """Weight of every pseudo-label: 1 above the usual confidence, a Gaussian's flank below it (SEIC Eq. 12).
 
@@ -56,7 +56,7 @@ class ConfidenceWeight(nn.Module):
         below = (confidence - self.mean).clamp(max=0)                              # 0 where max(p) ≥ μ_t: weight 1
         return torch.exp(-below**2 / (2 * self.variance / self.n_sigma**2).clamp_min(1e-12))
 
-# %% ../nbs/10_enhance.ipynb #cell-004
+# %% ../nbs/10_enhance.ipynb #cell-016
 def self_enhancement_loss(
     logits_strong: torch.Tensor, # the student's logits for the augmented view: B×K; their softmax is q^v
     p_weak: torch.Tensor, # the teacher's probabilities for the original view: B×K
@@ -71,7 +71,7 @@ def self_enhancement_loss(
     label = p_weak.detach().argmax(dim=1)                                          # arg max(p_i^v)
     return (weight.detach() * F.cross_entropy(logits_strong.float(), label, reduction="none")).mean() # (1/B) Σ w_i H(q_i, ·)
 
-# %% ../nbs/10_enhance.ipynb #cell-005
+# %% ../nbs/10_enhance.ipynb #cell-021
 def lora_targets(
     network: nn.Module, # a vision encoder
 ) -> list[str]: # full names of the modules that get an adapter
@@ -91,7 +91,7 @@ def lora_targets(
     if not convs: raise ValueError("This encoder has neither separate Q and V projections nor 1×1 convolutions, so there is nowhere for LoRA to go.")
     return convs[len(convs) // 2:]
 
-# %% ../nbs/10_enhance.ipynb #cell-006
+# %% ../nbs/10_enhance.ipynb #cell-022
 def add_lora(
     network: nn.Module, # a vision encoder; it is changed in place, and frozen but for the adapters
     rank: int = 8, # r: the adapters' inner width
@@ -106,7 +106,7 @@ def add_lora(
         torch.manual_seed(seed)
         return get_peft_model(network, config)
 
-# %% ../nbs/10_enhance.ipynb #cell-007
+# %% ../nbs/10_enhance.ipynb #cell-030
 class _Student(nn.Module):
     "Pixels in (uint8, B×3×s×s), logits out: the encoder with its adapters, then g_v and c_v (or SAC's image head)."
     def __init__(self, encoder, head, mean, std):
@@ -124,12 +124,18 @@ class _Student(nn.Module):
         "What stage 2 moves: the adapters and the head."
         return {name: x for name, x in self.named_parameters() if x.requires_grad}
 
-# %% ../nbs/10_enhance.ipynb #cell-008
+# %% ../nbs/10_enhance.ipynb #cell-031
 def _square(images: ImageSet, i: int, size: int) -> np.ndarray: # 3×size×size uint8
     try: image = images[i]
     except ImageError as error: raise ValueError(f"'{images.names[i]}' can't be read ({error}): leave it out first, as embed_images does.") from None
     from PIL import Image
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=_central_square(image))).transpose(2, 0, 1)
+
+
+def _training_size(images: ImageSet) -> int:
+    "96 pixels where half of the images (of 32 looked at) have no more, else 160."
+    sides = [min(images[int(i)].size) for i in np.linspace(0, len(images) - 1, min(32, len(images)))]
+    return 96 if np.median(sides) <= 96 else 160
 
 
 def _squares(images: ImageSet, size: int, progress) -> np.ndarray: # n×3×size×size uint8
@@ -141,7 +147,7 @@ def _squares(images: ImageSet, size: int, progress) -> np.ndarray: # n×3×size�
             bar.update(1)
     return pixels
 
-# %% ../nbs/10_enhance.ipynb #cell-009
+# %% ../nbs/10_enhance.ipynb #cell-032
 def _augmentations(size: int):
     "The weak and the strong view of a uint8 image, 3×size×size."
     _require("torchvision")
@@ -163,7 +169,7 @@ class _Views(torch.utils.data.Dataset):
             pixels = torch.from_numpy(self.pixels[i])
             return i, self.weak(pixels), self.strong(pixels)
 
-# %% ../nbs/10_enhance.ipynb #cell-010
+# %% ../nbs/10_enhance.ipynb #cell-033
 def _plan(n: int, batch_size: int, steps: range, seed: int, rank: int = 0, of: int = 1):
     "The batches of these steps, as lists of (step, i): every image once, in random order, before any comes again."
     size = min(batch_size, n)
@@ -173,7 +179,7 @@ def _plan(n: int, batch_size: int, steps: range, seed: int, rank: int = 0, of: i
         batch = order[(step % a_round) * size:][:size]
         yield [(step, int(i)) for i in batch[rank::of]]
 
-# %% ../nbs/10_enhance.ipynb #cell-011
+# %% ../nbs/10_enhance.ipynb #cell-038
 _WEIGHTINGS, _TEACHERS, _DTYPES = ("gaussian", "none", "fixmatch"), ("frozen", "self", "ema"), {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -188,7 +194,7 @@ def _head_spec(head: nn.Module) -> dict:
 def _new_head(spec: dict) -> nn.Module:
     return {"seic": AlignmentHead, "sac": ClusterHead}[spec["kind"]](*spec["dims"])
 
-# %% ../nbs/10_enhance.ipynb #cell-012
+# %% ../nbs/10_enhance.ipynb #cell-039
 class _Run:
     "Everything of a run that moves: student, Adam, the teacher's average, the confidence's mean and variance."
     def __init__(self, model, encoder, head, accelerator):
@@ -219,7 +225,7 @@ class _Run:
         if meta["scaler"]: self.scaler.load_state_dict(meta["scaler"])
         self.step, self.history = meta["step"], meta["history"]
 
-# %% ../nbs/10_enhance.ipynb #cell-014
+# %% ../nbs/10_enhance.ipynb #cell-041
 def _run_key(model, n: int, head: nn.Module, p: np.ndarray) -> str:
     settings = {name: x for name, x in model.get_params().items() if name not in ("checkpoint_every", "workers", "device", "micro_batch")}
     digest = hashlib.sha256(json.dumps([settings, n], sort_keys=True).encode())
@@ -241,7 +247,7 @@ def _checkpoint(run: _Run, path: Path | None, key: str):
     _save_tensors(run.tensors(), {"format": "sac_seic.Enhancer checkpoint 1", "key": key, "step": run.step, "history": run.history,
                                   "scaler": run.scaler.state_dict()}, Path(path))
 
-# %% ../nbs/10_enhance.ipynb #cell-015
+# %% ../nbs/10_enhance.ipynb #cell-042
 def _pseudo_labels(model, run: _Run, p: torch.Tensor, index, weak: torch.Tensor, autocast) -> torch.Tensor: # B×K
     "p^v of the batch: from stage 1, from the student as it is, or from the student's moving average."
     if model.teacher == "frozen": return p[index]
@@ -257,7 +263,7 @@ def _weights(model, run: _Run, p_weak: torch.Tensor, accelerator) -> torch.Tenso
     run.weight.update(accelerator.gather(p_weak.max(dim=1).values)) # over all processes
     return run.weight.eval()(p_weak)
 
-# %% ../nbs/10_enhance.ipynb #cell-016
+# %% ../nbs/10_enhance.ipynb #cell-043
 def _enhance_step(model, run: _Run, p, batch, accelerator, autocast):
     "One step: pseudo-labels, Eq. 12, Eq. 13 in pieces of `micro_batch`, Adam, the moving average."
     index, weak, strong = (x.to(accelerator.device) for x in batch)
@@ -278,7 +284,7 @@ def _enhance_step(model, run: _Run, p, batch, accelerator, autocast):
     run.history.append({"step": run.step, "loss": loss, "agreement": agree, "confidence": p_weak.max(1).values.mean().item(), "weight": weight.mean().item(),
                         "mean": run.weight.mean.item(), "sd": run.weight.variance.sqrt().item()})
 
-# %% ../nbs/10_enhance.ipynb #cell-017
+# %% ../nbs/10_enhance.ipynb #cell-044
 def _accelerator(device: torch.device):
     _require("accelerate")
     from accelerate import Accelerator
@@ -299,7 +305,7 @@ def _train_student(model, run: _Run, views: _Views, p, path, key, accelerator, p
             if accelerator.is_main_process and (run.step % model.checkpoint_every == 0 or run.step == model.steps): _checkpoint(run, path, key)
             bar.update(1)
 
-# %% ../nbs/10_enhance.ipynb #cell-018
+# %% ../nbs/10_enhance.ipynb #cell-045
 def _check_enhancer(model, images, p, head):
     "Refuse what can't be trained, in one sentence."
     p = np.ascontiguousarray(p, dtype=np.float32)
@@ -310,7 +316,7 @@ def _check_enhancer(model, images, p, head):
         if getattr(model, name) not in known: raise ValueError(f"{name} is {getattr(model, name)!r}; it must be one of {known}.")
     return p
 
-# %% ../nbs/10_enhance.ipynb #cell-019
+# %% ../nbs/10_enhance.ipynb #cell-046
 @dataclass(eq=False, repr=False)
 class Enhancer(BaseEstimator):
     """Stage 2 of SEIC: LoRA in the vision encoder, trained together with its heads on its own pseudo-labels (Eqs. 12, 13).
@@ -327,7 +333,7 @@ class Enhancer(BaseEstimator):
     batch_size: int = 64 # B
     micro_batch: int | None = None # images at once, where B don't fit (gradients add up); None: all of them
     steps: int = 100 # batches
-    size: int = 96 # side of the images, in pixels; a ViT takes only its own, often 224
+    size: int | None = None # side of the images, in pixels; None: 96 for images up to that size, 160 for larger ones; a ViT takes only its own, often 224
     teacher: str = "frozen" # who gives the pseudo-labels: stage 1; "self": the student as it is; "ema": its moving average
     weighting: str = "gaussian" # Eq. 12; "none": all weights 1; "fixmatch": 1 from `threshold` on, else 0 (Table 6)
     threshold: float = 0.95 # of "fixmatch"
@@ -355,7 +361,8 @@ class Enhancer(BaseEstimator):
         accelerator, key = _accelerator(_device(self.device)), _run_key(self, len(images), head, p)
         run = _Run(self, encoder, head, accelerator)
         _resume(run, checkpoint, key)
-        pixels = _squares(images, self.size, progress)
+        self.size_ = self.size or _training_size(images)
+        pixels = _squares(images, self.size_, progress)
         _train_student(self, run, _Views(pixels, self.random_state), p, checkpoint, key, accelerator, progress)
         self.student_, self.history_ = run.student, run.history
         self.p_ = self._probabilities(pixels, progress)
@@ -365,7 +372,7 @@ class Enhancer(BaseEstimator):
     def predict_proba(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # n×K float32, rows sum to 1
         "q^v of readable images, without augmentation."
         if not hasattr(self, "student_"): raise NotFittedError("This Enhancer has not been fitted yet: call fit first.")
-        return self._probabilities(_squares(images, self.size, progress), progress)
+        return self._probabilities(_squares(images, self.size_, progress), progress)
 
     def predict(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # clusters, n int64
         "The likeliest cluster of each image."
@@ -380,7 +387,7 @@ class Enhancer(BaseEstimator):
 
     def save(self, path: str | Path):
         "Write adapters, head and settings to one safetensors file, in one step; the encoder's own weights are not in it."
-        _save_tensors(self.student_.trained(), {"format": "sac_seic.Enhancer 1", "settings": self.get_params(), "head": _head_spec(self.student_.head)}, Path(path))
+        _save_tensors(self.student_.trained(), {"format": "sac_seic.Enhancer 1", "settings": self.get_params(), "size": self.size_, "head": _head_spec(self.student_.head)}, Path(path))
 
     @classmethod
     def load(cls,
@@ -390,6 +397,7 @@ class Enhancer(BaseEstimator):
         "Read what `save` wrote: `predict` answers as before, to the bit. Raises ValueError for another file."
         tensors, meta = _load_tensors(Path(path), "Enhancer")
         model = cls(**meta["settings"])
+        model.size_ = meta["size"]
         model.student_ = model._student(encoder, _new_head(meta["head"]))
         with torch.no_grad():
             for name, x in model.student_.trained().items(): x.copy_(tensors[name])

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from . import __version__
 from .data import BadImage, ImageError, ImageSet
+from .nouns import NounPairs, cluster_nouns
 
 # %% ../nbs/12_results.ipynb #cell-011
 def printable(
@@ -112,6 +113,7 @@ def cluster_table(
     confidence: np.ndarray,         # n, largest assignment probability
     captions: list[str],            # n
     n_clusters: int | None = None,  # clusters asked for, so that empty ones appear; default: up to the largest number
+    words: list[list[str]] | None = None, # words of every cluster, where better ones are known than the captions' commonest
 ) -> list[dict]:                    # cluster, size, confidence (mean; None where empty), words
     "What the contact sheet, the terminal and run.json say about every cluster, in the order of their numbers."
     ignore, members = template_words(captions), [[] for _ in range(n_clusters or int(np.max(clusters)) + 1)]
@@ -119,9 +121,10 @@ def cluster_table(
     rows = []
     for c, own in enumerate(members):
         said = [captions[i] for i in own]
+        known = words[c] if words and c < len(words) else []
         rows.append({"cluster": c, "size": len(own),
                      "confidence": round(float(np.mean(confidence[own])), 4) if own else None,
-                     "words": common_words(said, ignore=ignore) or common_words(said)})
+                     "words": known or common_words(said, ignore=ignore) or common_words(said)})
     return rows
 
 # %% ../nbs/12_results.ipynb #cell-034
@@ -220,9 +223,10 @@ def contact_sheet(
     path: Path,                         # a PNG, replaced in one step
     copy_of: np.ndarray | None = None,  # n, from `find_copies`: of equal pictures one is shown
     progress=None,                      # called as progress(total=…, desc=…), like tqdm
+    words: list[list[str]] | None = None, # as for `cluster_table`
 ):
     "Draw the most confident images of every cluster, a band each, under a line that says what the cluster is."
-    table = [row for row in cluster_table(clusters, confidence, captions) if row["size"]]
+    table = [row for row in cluster_table(clusters, confidence, captions, words=words) if row["size"]]
     largest = sorted(sorted(table, key=lambda row: -row["size"])[:_SHOWN], key=lambda row: row["cluster"])
     best, (_, n, side) = _best_rows(clusters, confidence, copy_of), _layout(len(largest))
     pool, pictures = ThreadPoolExecutor(min(4, os.cpu_count() or 1)), []
@@ -252,7 +256,8 @@ def _json(record: dict) -> bytes:
     return (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 # %% ../nbs/12_results.ipynb #cell-063
-_PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu", "torch", "timm", "onnxruntime", "sentence-transformers", "pillow")
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu", "torch", "timm", "onnxruntime", "sentence-transformers", "peft",
+             "pillow")
 
 def _versions() -> dict[str, str]:
     "Of Python, this package and the libraries that can change a result; read from their metadata, not imported."
@@ -281,20 +286,21 @@ def write_results(
         raise ValueError(f"{len(index)} images, {len(clusters)} clusters, {len(confidence)} confidences and "
                          f"{len(pairs.captions)} captions: there must be one of each per image")
     copy_of = find_copies(pairs.v)
-    contact_sheet(images, index, clusters, confidence, pairs.captions, out / "clusters.png", copy_of, progress)
+    words = cluster_nouns(clusters, pairs.retrieval, pairs.words) if isinstance(pairs, NounPairs) else None
+    contact_sheet(images, index, clusters, confidence, pairs.captions, out / "clusters.png", copy_of, progress, words)
     _write_atomic(out / "assignments.csv",
                   _csv([images.names[i] for i in index], clusters, confidence, pairs.captions, labels))
-    record = _record(images, pairs, clusters, confidence, run, copy_of)
+    record = _record(images, pairs, clusters, confidence, run, copy_of, words)
     record["seconds"] = {**run.get("seconds", {}), "Writing results": round(time.perf_counter() - started, 2)}
     _write_atomic(out / "run.json", _json(record))
     return record
 
 # %% ../nbs/12_results.ipynb #cell-065
-def _record(images, pairs, clusters, confidence, run: dict, copy_of) -> dict:
+def _record(images, pairs, clusters, confidence, run: dict, copy_of, words) -> dict:
     "What run.json says, apart from the seconds."
     settings, copies = run.get("settings", {}), int((copy_of != np.arange(len(copy_of))).sum())
     return {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "settings": settings,
             "images": {"found": len(images), "clustered": len(clusters), "skipped": len(pairs.bad), "copies": copies},
             "metrics": run.get("metrics"), "seconds": {},
-            "clusters": cluster_table(clusters, confidence, pairs.captions, settings.get("n_clusters")),
+            "clusters": cluster_table(clusters, confidence, pairs.captions, settings.get("n_clusters"), words),
             "skipped": [{"file": bad.name, "reason": bad.reason} for bad in pairs.bad], "versions": _versions()}

@@ -6,7 +6,7 @@
 __all__ = ['instance_contrastive', 'assignment_contrastive', 'weighted_centers', 'center_contrastive', 'balance_loss',
            'DynamicBalance', 'AlignmentLoss', 'alignment_objective']
 
-# %% ../nbs/08_seic_losses.ipynb #cell-003
+# %% ../nbs/08_seic_losses.ipynb #cell-007
 from typing import NamedTuple
 
 import torch
@@ -15,16 +15,16 @@ from torch import nn
 
 from .sac_losses import _EPS, _positive, _probabilities, balance_entropy
 
-# %% ../nbs/08_seic_losses.ipynb #cell-004
+# %% ../nbs/08_seic_losses.ipynb #cell-013
 def _same_shape(**named: torch.Tensor) -> list[torch.Tensor]:
-    "The named tensors, checked to be matrices of one shape, in float32 or wider."
+    "The two named tensors, checked to be matrices of one shape, in float32 or wider."
     (first, a), (second, b) = named.items()
     if a.ndim != 2 or a.numel() == 0 or a.shape != b.shape:
         raise ValueError(f"{first} has shape {tuple(a.shape)} and {second} {tuple(b.shape)}: "
                          "both must be the same non-empty matrix, row i of one belonging to row i of the other.")
     return [x if x.dtype == torch.float64 else x.float() for x in named.values()]
 
-# %% ../nbs/08_seic_losses.ipynb #cell-005
+# %% ../nbs/08_seic_losses.ipynb #cell-014
 def _both_ways(a: torch.Tensor, b: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
     "Contrast of row i of a with row i of b against all other rows, from a to b and from b to a: a scalar."
     _positive(temperature=temperature)
@@ -33,7 +33,7 @@ def _both_ways(a: torch.Tensor, b: torch.Tensor, temperature: float | torch.Tens
         own = torch.arange(len(logits), device=logits.device)                   # i's partner stands in column i
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
-# %% ../nbs/08_seic_losses.ipynb #cell-006
+# %% ../nbs/08_seic_losses.ipynb #cell-018
 def instance_contrastive(
     zv: torch.Tensor, # ṽ, projected image features: B×d
     zt: torch.Tensor, # t̃, projected text features: B×d
@@ -46,7 +46,7 @@ def instance_contrastive(
     zv, zt = _same_shape(zv=zv, zt=zt)
     return _both_ways(zv, zt, temperature)  # (L_ins^{v→t} + L_ins^{t→v}) / 2
 
-# %% ../nbs/08_seic_losses.ipynb #cell-007
+# %% ../nbs/08_seic_losses.ipynb #cell-034
 def assignment_contrastive(
     pv: torch.Tensor, # p^v, the image head's assignments: B×K
     pt: torch.Tensor, # p^t, the text head's assignments: B×K
@@ -59,7 +59,7 @@ def assignment_contrastive(
     pv, pt = _probabilities(pv=pv, pt=pt)
     return _both_ways(pv.T, pt.T, temperature)  # p̂_i is column i: (L_ass^{v→t} + L_ass^{t→v}) / 2
 
-# %% ../nbs/08_seic_losses.ipynb #cell-008
+# %% ../nbs/08_seic_losses.ipynb #cell-046
 def weighted_centers(
     z: torch.Tensor, # projected features of one modality: B×d
     p: torch.Tensor, # assignments by the same modality's head: B×K
@@ -79,7 +79,7 @@ def weighted_centers(
     with torch.autocast(z.device.type, enabled=False):
         return weight.T @ z.to(p.dtype)                          # μ_k = Σ_i 1(…)·p_ik·z_i
 
-# %% ../nbs/08_seic_losses.ipynb #cell-009
+# %% ../nbs/08_seic_losses.ipynb #cell-061
 def center_contrastive(
     mu_v: torch.Tensor, # μ^v, the image centres: K×d
     mu_t: torch.Tensor, # μ^t, the text centres: K×d
@@ -92,11 +92,11 @@ def center_contrastive(
     Source: SEIC, Eqs. 8 and 9."""
     mu_v, mu_t = _same_shape(mu_v=mu_v, mu_t=mu_t)
     _positive(temperature=temperature)
-    both = (mu_v != 0).any(dim=1) & (mu_t != 0).any(dim=1)        # clusters with members in both modalities
-    if both.sum() < 2: return 0 * (mu_v.sum() + mu_t.sum())       # nothing to contrast with, yet part of the graph
-    return _both_ways(mu_v[both], mu_t[both], temperature)        # (L_ctr^{v→t} + L_ctr^{t→v}) / 2
+    both = (mu_v != 0).any(dim=1) & (mu_t != 0).any(dim=1)  # clusters with members in both modalities
+    if both.sum() < 2: return 0 * (mu_v.sum() + mu_t.sum()) # nothing to contrast with, yet part of the graph
+    return _both_ways(mu_v[both], mu_t[both], temperature)  # (L_ctr^{v→t} + L_ctr^{t→v}) / 2
 
-# %% ../nbs/08_seic_losses.ipynb #cell-010
+# %% ../nbs/08_seic_losses.ipynb #cell-074
 def balance_loss(
     bv: torch.Tensor, # b^v, the image head's mean probability of each cluster: K
     bt: torch.Tensor, # b^t, the text head's: K
@@ -104,16 +104,16 @@ def balance_loss(
 ) -> torch.Tensor:    # L_bal, a scalar, negative
     """Negative entropy of both heads' mean assignments, each cluster's term divided by its history.
 
-    Source: SEIC, Eq. 10."""
+    Raises ValueError for shapes that differ. Source: SEIC, Eq. 10."""
     if not bv.shape == bt.shape == h.shape:
         raise ValueError(f"bv, bt and h have shapes {tuple(bv.shape)}, {tuple(bt.shape)} and {tuple(h.shape)}: "
                          "all need one number per cluster.")
     b = torch.stack([bv, bt])
     return (b * b.clamp_min(_EPS).log() / h).sum()  # Σ_j (b_j^v log b_j^v + b_j^t log b_j^t) / h_j
 
-# %% ../nbs/08_seic_losses.ipynb #cell-011
+# %% ../nbs/08_seic_losses.ipynb #cell-079
 class DynamicBalance(nn.Module):
-    """The balance loss with its memory h of how many images each cluster got; `h` is a buffer, saved with the model.
+    """The balance loss with its memory `h`, the share of images that each cluster got; a buffer, saved with the model.
 
     Source: SEIC, Eq. 10 and the text above it."""
     def __init__(
@@ -121,7 +121,7 @@ class DynamicBalance(nn.Module):
         n_clusters: int,         # K
         momentum: float = 0.99,  # m: the share of the old h that an update keeps
         floor: float = 0.1,      # h_j counts as at least this share of the uniform 1/K
-        scaled: bool = True,     # multiply by 1/K, so that a uniform h gives the plain balance; False: as printed
+        scaled: bool = True,     # K·h_j for h_j, so that a uniform h gives the plain balance; False: as printed
     ):
         super().__init__()
         if n_clusters < 1: raise ValueError(f"n_clusters is {n_clusters}: it must be at least 1.")
@@ -133,7 +133,8 @@ class DynamicBalance(nn.Module):
     @torch.no_grad()
     def update(self, pv: torch.Tensor) -> None:
         "h ← m·h + (1 − m)·Hist(argmax p^v), from the image head's assignments pv: B×K."
-        self._check(pv)
+        if pv.ndim != 2 or len(pv) == 0 or pv.shape[1] != self.n_clusters:
+            raise ValueError(f"pv has shape {tuple(pv.shape)}: it must have one row per sample and {self.n_clusters} columns.")
         hist = torch.bincount(pv.argmax(dim=1), minlength=self.n_clusters) / len(pv)
         self.h.lerp_(hist.to(self.h), 1 - self.momentum)
 
@@ -144,16 +145,11 @@ class DynamicBalance(nn.Module):
     ) -> torch.Tensor:    # L_bal, a scalar
         "Eq. 10 on a batch; in training mode h is updated first. ValueError for shapes that differ or negative entries."
         pv, pt = _probabilities(pv=pv, pt=pt)
-        self._check(pv)
         if self.training: self.update(pv)
         h = self.h.clamp_min(self.floor / self.n_clusters)  # without gradient, and never near 0
         return balance_loss(pv.mean(dim=0), pt.mean(dim=0), h * self.n_clusters if self.scaled else h)
 
-    def _check(self, pv: torch.Tensor) -> None:
-        if pv.ndim != 2 or len(pv) == 0 or pv.shape[1] != self.n_clusters:
-            raise ValueError(f"pv has shape {tuple(pv.shape)}: it must have one row per sample and {self.n_clusters} columns.")
-
-# %% ../nbs/08_seic_losses.ipynb #cell-012
+# %% ../nbs/08_seic_losses.ipynb #cell-093
 class AlignmentLoss(NamedTuple):
     "The objective and its parts, each a scalar; the parts come before α, β, γ and δ are applied."
     total: torch.Tensor       # L_align, Eq. 11: the one to call backward() on
@@ -162,19 +158,19 @@ class AlignmentLoss(NamedTuple):
     center: torch.Tensor      # L_ctr, Eq. 9
     balance: torch.Tensor     # L_bal, Eq. 10
 
-# %% ../nbs/08_seic_losses.ipynb #cell-013
-def _balance(pv, pt, balance) -> torch.Tensor:
+# %% ../nbs/08_seic_losses.ipynb #cell-094
+def _balancing(pv: torch.Tensor, pt: torch.Tensor, balance) -> torch.Tensor:
     if isinstance(balance, DynamicBalance): return balance(pv, pt)
-    if balance == "entropy": return -balance_entropy(pv, pt)  # the plain negative entropy, Table 4's "original"
+    if isinstance(balance, str) and balance == "entropy": return -balance_entropy(pv, pt)  # Table 4's "original balance term"
     raise ValueError(f'balance is {balance!r}: it must be a DynamicBalance, "entropy" or None.')
 
-# %% ../nbs/08_seic_losses.ipynb #cell-014
+# %% ../nbs/08_seic_losses.ipynb #cell-095
 def alignment_objective(
     zv: torch.Tensor, # ṽ, projected image features: B×d
     zt: torch.Tensor, # t̃, projected text features: B×d
     pv: torch.Tensor, # p^v, the image head's assignments: B×K
     pt: torch.Tensor, # p^t, the text head's assignments: B×K
-    balance: "DynamicBalance | str | None", # the balance with its history; "entropy" or None for Table 4's other rows
+    balance: DynamicBalance | str | None, # the balance with its history; "entropy" or None for Table 4's other rows
     temperature: float | torch.Tensor = 0.07, # τ, trainable when it is a tensor with gradient
     cluster_temperature: float = 0.5, # τ̂
     alpha: float = 1.0, # α, share of L_ins
@@ -191,6 +187,6 @@ def alignment_objective(
     if alpha: instance = instance_contrastive(zv, zt, temperature)
     if beta: assignment = assignment_contrastive(pv, pt, cluster_temperature)
     if gamma: center = center_contrastive(weighted_centers(zv, pv, weighting), weighted_centers(zt, pt, weighting), cluster_temperature)
-    if delta and balance is not None: balancing = _balance(pv, pt, balance)
+    if delta and balance is not None: balancing = _balancing(pv, pt, balance)
     total = alpha * instance + beta * assignment + gamma * center + delta * balancing  # L_align
     return AlignmentLoss(total, instance, assignment, center, balancing)
