@@ -240,7 +240,7 @@ def make_noun_pairs(
     captions = [", ".join(words[j] for j in row[:5]) for row in found.nouns]  # the nearest are the heaviest
     return NounPairs(v, found.t, captions, index, bad, words, found)
 
-# %% ../nbs/07_nouns.ipynb #cell-079
+# %% ../nbs/07_nouns.ipynb #cell-080
 def cluster_nouns(
     clusters: np.ndarray, # cluster of each of n images, int
     retrieval: Retrieval | tuple[np.ndarray, np.ndarray], # or its (nouns, weights), both n×k2
