@@ -17,8 +17,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from .encoders import ImageEncoder, tqdm_progress
 from .data import ImageSet
+from .encoders import ImageEncoder, tqdm_progress
 from .enhance import Enhancer
 from .pairs import Pairs
 from .sac import SAC
@@ -143,8 +143,8 @@ def mean_sd(
     table: pd.DataFrame, # what `compare` gives, perhaps with more columns to group by
     by, # the columns that name a row
 ) -> pd.DataFrame: # "mean ± sd" per cent for each score
-    "Mean and standard deviation (n-1) over the seeds, in per cent."
-    show = lambda x: f"{100 * x.mean():.1f} ± {100 * x.std():.1f}"
+    "Mean and standard deviation (n-1) over the seeds, in per cent; of a single seed, its value alone."
+    show = lambda x: f"{100 * x.mean():.1f}" + (f" ± {100 * x.std():.1f}" if len(x) > 1 else "")
     return table.groupby(by, sort=False)[["ACC", "NMI", "ARI"]].agg(show)
 
 # %% ../nbs/11_evaluate.ipynb #cell-027
