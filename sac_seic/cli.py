@@ -217,7 +217,8 @@ def _cluster_rows(record: dict):
     from rich.table import Table
     from sac_seic.results import printable
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
-    for name, justify in [("cluster", "right"), ("size", "right"), ("confidence", "right"), ("commonest words", "left")]:
+    words = "nouns" if record.get("settings", {}).get("text") == "nouns" else "commonest words"
+    for name, justify in [("cluster", "right"), ("size", "right"), ("confidence", "right"), (words, "left")]:
         table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
     largest = sorted(record["clusters"], key=lambda row: -row["size"])[:30]
     for row in sorted(largest, key=lambda row: row["cluster"]):
@@ -285,6 +286,7 @@ class Bench(str, Enum):
     embed = "embed"
     neighbors = "neighbors"
     train = "train"
+    align = "align"
 
 # %% ../nbs/14_cli.ipynb #cell-034
 app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,

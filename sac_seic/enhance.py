@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ConfidenceWeight', 'self_enhancement_loss', 'lora_targets', 'add_lora', 'Enhancer']
 
-# %% ../nbs/10_enhance.ipynb #cell-003
+# %% ../nbs/10_enhance.ipynb #cell-005
 import hashlib
 import json
 import warnings
@@ -24,7 +24,7 @@ from .encoders import _central_square, _in_order, _require, tqdm_progress
 from .sac import ClusterHead, _device, _load_tensors, _save_tensors
 from .seic import AlignmentHead
 
-# %% ../nbs/10_enhance.ipynb #cell-007
+# %% ../nbs/10_enhance.ipynb #cell-010
 class ConfidenceWeight(nn.Module):
     """Weight of every pseudo-label: 1 above the usual confidence, a Gaussian's flank below it (SEIC Eq. 12).
 
@@ -56,7 +56,7 @@ class ConfidenceWeight(nn.Module):
         below = (confidence - self.mean).clamp(max=0)                              # 0 where max(p) ≥ μ_t: weight 1
         return torch.exp(-below**2 / (2 * self.variance / self.n_sigma**2).clamp_min(1e-12))
 
-# %% ../nbs/10_enhance.ipynb #cell-016
+# %% ../nbs/10_enhance.ipynb #cell-019
 def self_enhancement_loss(
     logits_strong: torch.Tensor, # the student's logits for the augmented view: B×K; their softmax is q^v
     p_weak: torch.Tensor, # the teacher's probabilities for the original view: B×K
@@ -71,7 +71,7 @@ def self_enhancement_loss(
     label = p_weak.detach().argmax(dim=1)                                          # arg max(p_i^v)
     return (weight.detach() * F.cross_entropy(logits_strong.float(), label, reduction="none")).mean() # (1/B) Σ w_i H(q_i, ·)
 
-# %% ../nbs/10_enhance.ipynb #cell-021
+# %% ../nbs/10_enhance.ipynb #cell-024
 def lora_targets(
     network: nn.Module, # a vision encoder
 ) -> list[str]: # full names of the modules that get an adapter
@@ -91,7 +91,7 @@ def lora_targets(
     if not convs: raise ValueError("This encoder has neither separate Q and V projections nor 1×1 convolutions, so there is nowhere for LoRA to go.")
     return convs[len(convs) // 2:]
 
-# %% ../nbs/10_enhance.ipynb #cell-022
+# %% ../nbs/10_enhance.ipynb #cell-025
 def add_lora(
     network: nn.Module, # a vision encoder; it is changed in place, and frozen but for the adapters
     rank: int = 8, # r: the adapters' inner width
@@ -106,7 +106,7 @@ def add_lora(
         torch.manual_seed(seed)
         return get_peft_model(network, config)
 
-# %% ../nbs/10_enhance.ipynb #cell-030
+# %% ../nbs/10_enhance.ipynb #cell-033
 class _Student(nn.Module):
     "Pixels in (uint8, B×3×s×s), logits out: the encoder with its adapters, then g_v and c_v (or SAC's image head)."
     def __init__(self, encoder, head, mean, std):
@@ -124,7 +124,7 @@ class _Student(nn.Module):
         "What stage 2 moves: the adapters and the head."
         return {name: x for name, x in self.named_parameters() if x.requires_grad}
 
-# %% ../nbs/10_enhance.ipynb #cell-031
+# %% ../nbs/10_enhance.ipynb #cell-034
 def _square(images: ImageSet, i: int, size: int) -> np.ndarray: # 3×size×size uint8
     try: image = images[i]
     except ImageError as error: raise ValueError(f"'{images.names[i]}' can't be read ({error}): leave it out first, as embed_images does.") from None
@@ -147,7 +147,7 @@ def _squares(images: ImageSet, size: int, progress) -> np.ndarray: # n×3×size�
             bar.update(1)
     return pixels
 
-# %% ../nbs/10_enhance.ipynb #cell-032
+# %% ../nbs/10_enhance.ipynb #cell-035
 def _augmentations(size: int):
     "The weak and the strong view of a uint8 image, 3×size×size."
     _require("torchvision")
@@ -169,7 +169,7 @@ class _Views(torch.utils.data.Dataset):
             pixels = torch.from_numpy(self.pixels[i])
             return i, self.weak(pixels), self.strong(pixels)
 
-# %% ../nbs/10_enhance.ipynb #cell-033
+# %% ../nbs/10_enhance.ipynb #cell-036
 def _plan(n: int, batch_size: int, steps: range, seed: int, rank: int = 0, of: int = 1):
     "The batches of these steps, as lists of (step, i): every image once, in random order, before any comes again."
     size = min(batch_size, n)
@@ -179,7 +179,7 @@ def _plan(n: int, batch_size: int, steps: range, seed: int, rank: int = 0, of: i
         batch = order[(step % a_round) * size:][:size]
         yield [(step, int(i)) for i in batch[rank::of]]
 
-# %% ../nbs/10_enhance.ipynb #cell-038
+# %% ../nbs/10_enhance.ipynb #cell-041
 _WEIGHTINGS, _TEACHERS, _DTYPES = ("gaussian", "none", "fixmatch"), ("frozen", "self", "ema"), {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -194,7 +194,7 @@ def _head_spec(head: nn.Module) -> dict:
 def _new_head(spec: dict) -> nn.Module:
     return {"seic": AlignmentHead, "sac": ClusterHead}[spec["kind"]](*spec["dims"])
 
-# %% ../nbs/10_enhance.ipynb #cell-039
+# %% ../nbs/10_enhance.ipynb #cell-042
 class _Run:
     "Everything of a run that moves: student, Adam, the teacher's average, the confidence's mean and variance."
     def __init__(self, model, encoder, head, accelerator):
@@ -225,7 +225,7 @@ class _Run:
         if meta["scaler"]: self.scaler.load_state_dict(meta["scaler"])
         self.step, self.history = meta["step"], meta["history"]
 
-# %% ../nbs/10_enhance.ipynb #cell-041
+# %% ../nbs/10_enhance.ipynb #cell-044
 def _run_key(model, n: int, head: nn.Module, p: np.ndarray) -> str:
     settings = {name: x for name, x in model.get_params().items() if name not in ("checkpoint_every", "workers", "device", "micro_batch")}
     digest = hashlib.sha256(json.dumps([settings, n], sort_keys=True).encode())
@@ -247,7 +247,7 @@ def _checkpoint(run: _Run, path: Path | None, key: str):
     _save_tensors(run.tensors(), {"format": "sac_seic.Enhancer checkpoint 1", "key": key, "step": run.step, "history": run.history,
                                   "scaler": run.scaler.state_dict()}, Path(path))
 
-# %% ../nbs/10_enhance.ipynb #cell-042
+# %% ../nbs/10_enhance.ipynb #cell-045
 def _pseudo_labels(model, run: _Run, p: torch.Tensor, index, weak: torch.Tensor, autocast) -> torch.Tensor: # B×K
     "p^v of the batch: from stage 1, from the student as it is, or from the student's moving average."
     if model.teacher == "frozen": return p[index]
@@ -263,7 +263,7 @@ def _weights(model, run: _Run, p_weak: torch.Tensor, accelerator) -> torch.Tenso
     run.weight.update(accelerator.gather(p_weak.max(dim=1).values)) # over all processes
     return run.weight.eval()(p_weak)
 
-# %% ../nbs/10_enhance.ipynb #cell-043
+# %% ../nbs/10_enhance.ipynb #cell-046
 def _enhance_step(model, run: _Run, p, batch, accelerator, autocast):
     "One step: pseudo-labels, Eq. 12, Eq. 13 in pieces of `micro_batch`, Adam, the moving average."
     index, weak, strong = (x.to(accelerator.device) for x in batch)
@@ -284,7 +284,7 @@ def _enhance_step(model, run: _Run, p, batch, accelerator, autocast):
     run.history.append({"step": run.step, "loss": loss, "agreement": agree, "confidence": p_weak.max(1).values.mean().item(), "weight": weight.mean().item(),
                         "mean": run.weight.mean.item(), "sd": run.weight.variance.sqrt().item()})
 
-# %% ../nbs/10_enhance.ipynb #cell-044
+# %% ../nbs/10_enhance.ipynb #cell-047
 def _accelerator(device: torch.device):
     _require("accelerate")
     from accelerate import Accelerator
@@ -305,7 +305,7 @@ def _train_student(model, run: _Run, views: _Views, p, path, key, accelerator, p
             if accelerator.is_main_process and (run.step % model.checkpoint_every == 0 or run.step == model.steps): _checkpoint(run, path, key)
             bar.update(1)
 
-# %% ../nbs/10_enhance.ipynb #cell-045
+# %% ../nbs/10_enhance.ipynb #cell-048
 def _check_enhancer(model, images, p, head):
     "Refuse what can't be trained, in one sentence."
     p = np.ascontiguousarray(p, dtype=np.float32)
@@ -316,7 +316,7 @@ def _check_enhancer(model, images, p, head):
         if getattr(model, name) not in known: raise ValueError(f"{name} is {getattr(model, name)!r}; it must be one of {known}.")
     return p
 
-# %% ../nbs/10_enhance.ipynb #cell-046
+# %% ../nbs/10_enhance.ipynb #cell-049
 @dataclass(eq=False, repr=False)
 class Enhancer(BaseEstimator):
     """Stage 2 of SEIC: LoRA in the vision encoder, trained together with its heads on its own pseudo-labels (Eqs. 12, 13).

@@ -51,7 +51,7 @@ def check_out(
     except OSError as error:
         reason = "it is a file" if os.path.isfile(out) else (error.strerror or str(error)).lower()
         raise ValueError(f"cannot write to the output folder '{printable(str(out), 200)}' ({reason}); name another one.") from None
-    for name in _FILES:
+    for name in (*_FILES, "stage2.safetensors"):
         if os.path.isdir(out / name): raise ValueError(f"'{name}' in the output folder '{printable(str(out), 200)}' is a folder; "
                                                    "name another output folder.")
     return out

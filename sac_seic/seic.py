@@ -75,9 +75,10 @@ def _align_step(model, adam, balance, log_scale, v, t):
     (zv, pv), (zt, pt) = model.heads_[0](v), model.heads_[1](t)
     loss = alignment_objective(zv, zt, pv, pt, balance, (-log_scale).exp().clamp_min(0.01), model.cluster_temperature,
                                model.alpha, model.beta, model.gamma, model.delta, model.weighting)
-    adam.zero_grad()
-    loss.total.backward()
-    adam.step()
+    if loss.total.requires_grad: # it does unless all shares are 0
+        adam.zero_grad()
+        loss.total.backward()
+        adam.step()
     return torch.stack(loss).detach()
 
 
