@@ -1,4 +1,4 @@
-"""The `sac-seic` command as a real process: what nbs/14_cli.ipynb cannot test from the inside."""
+"""The `sac-seic` command as a real process: what nbs/22_cli.ipynb cannot test from the inside."""
 
 import json
 import os
