@@ -6,6 +6,7 @@
 __all__ = ['Captioner', 'MiniCaptioner', 'caption_images', 'noisy_captions']
 
 # %% ../nbs/03_captioning.ipynb #cell-004
+import warnings
 from pathlib import Path
 from typing import Protocol
 
@@ -86,7 +87,8 @@ def _unreadable(bad: BadImage) -> ValueError:
     return ValueError(f"'{bad.name}' can't be captioned ({bad.reason}): leave it out first, as embed_images does.")
 
 # %% ../nbs/03_captioning.ipynb #cell-037
-_GROUP = 1024  # captions a shard; an interrupted run loses at most these
+_GROUP = 1024         # captions a shard, where the captioner doesn't say; an interrupted run loses at most these
+_NEUTRAL = "a photo"  # of an image to which the captioner says nothing
 
 
 def caption_images(
@@ -97,26 +99,45 @@ def caption_images(
 ) -> list[str]:                 # n captions
     """The caption of every image, from the cache where it is known; images with equal content are captioned once.
 
-    Raises ValueError when an image can't be read, OSError when the cache folder can't be used. Source: SAC Eq. 1."""
+    An empty caption becomes "a photo", with a warning, and is not kept: the next run asks again. Raises ValueError when
+    an image can't be read, OSError when the cache folder can't be used. Source: SAC Eq. 1."""
     keys = [_key(images, i) for i in range(len(images))]
+    try:
+        if getattr(captioner, "by_name", False): captions = captioner.caption(images)
+        else: captions = _cached_captions(images, keys, captioner, cache, progress)
+    finally:
+        if hasattr(captioner, "release"): captioner.release()
+    return _fill_gaps(captions, images.names)
+
+# %% ../nbs/03_captioning.ipynb #cell-038
+def _cached_captions(images: ImageSet, keys: list[str], captioner: Captioner, cache: Path | None, progress) -> list[str]:
     first = {key: i for i, key in reversed(list(enumerate(keys)))}  # key to the first image with it
     store = None if cache is None else Cache(Path(cache)/captioner.fingerprint)
     found = store.get(first) if store else {}
-    todo = sorted(i for key, i in first.items() if key not in found)
+    todo, group = sorted(i for key, i in first.items() if key not in found), getattr(captioner, "group", _GROUP)
     if todo:
         with progress(len(todo), "Captioning images") as bar:
-            for start in range(0, len(todo), _GROUP):
-                part = todo[start:start + _GROUP]
+            for start in range(0, len(todo), group):
+                part = todo[start:start + group]
                 fresh = dict(zip([keys[i] for i in part], captioner.caption(images.subset(part)), strict=True))
-                if store: store.add(list(fresh), list(fresh.values()))
+                kept = {key: text for key, text in fresh.items() if text.strip()}
+                if store and kept: store.add(list(kept), list(kept.values()))
                 found |= fresh
                 bar.update(len(part))
     return [found[key] for key in keys]
 
-# %% ../nbs/03_captioning.ipynb #cell-038
+
 def _key(images: ImageSet, i: int) -> str:
     try: return content_key(images.read(i))
     except ImageError as error: raise _unreadable(BadImage(images.names[i], str(error))) from error
+
+
+def _fill_gaps(captions: list[str], names: list[str]) -> list[str]:
+    empty = [i for i, text in enumerate(captions) if not text.strip()]
+    if empty:
+        warnings.warn(f"{len(empty)} of {len(captions)} images got an empty caption (the first is '{names[empty[0]]}') and "
+                      f"count as '{_NEUTRAL}'", stacklevel=3)
+    return [text if text.strip() else _NEUTRAL for text in captions]
 
 # %% ../nbs/03_captioning.ipynb #cell-046
 def _delete_words(caption: str, rng: np.random.Generator) -> str:

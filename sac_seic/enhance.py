@@ -333,7 +333,7 @@ class Enhancer(BaseEstimator):
     batch_size: int = 64 # B
     micro_batch: int | None = None # images at once, where B don't fit (gradients add up); None: all of them
     steps: int = 100 # batches
-    size: int | None = None # side of the images, in pixels; None: 96 for images up to that size, 160 for larger ones; a ViT takes only its own, often 224
+    size: int | None = None # side of the images, in pixels; None: the encoder's own where it has one (a ViT), else 96 for images up to that size, 160 for larger ones
     teacher: str = "frozen" # who gives the pseudo-labels: stage 1; "self": the student as it is; "ema": its moving average
     weighting: str = "gaussian" # Eq. 12; "none": all weights 1; "fixmatch": 1 from `threshold` on, else 0 (Table 6)
     threshold: float = 0.95 # of "fixmatch"
@@ -361,7 +361,7 @@ class Enhancer(BaseEstimator):
         accelerator, key = _accelerator(_device(self.device)), _run_key(self, len(images), head, p)
         run = _Run(self, encoder, head, accelerator)
         _resume(run, checkpoint, key)
-        self.size_ = self.size or _training_size(images)
+        self.size_ = self.size or getattr(encoder, "size", None) or _training_size(images)
         pixels = _squares(images, self.size_, progress)
         _train_student(self, run, _Views(pixels, self.random_state), p, checkpoint, key, accelerator, progress)
         self.student_, self.history_ = run.student, run.history

@@ -122,13 +122,14 @@ def shared_space(
     preset: Preset,
     cache: Path | None = None, # root folder of the cache, for the class names' embeddings
 ) -> SharedSpace:
-    """The space in which a preset's images and nouns meet; for `mini`, by the ridge map from its classifier.
+    """The space in which a preset's images and nouns meet: CLIP's own, or for `mini` that of the ridge map from its classifier.
 
-    Raises ValueError for a preset whose image encoder has no classifier."""
+    Raises ValueError for a preset that has neither CLIP's text encoder nor a classifier."""
+    if preset.noun_encoder is not None: return SharedSpace()
     encoder = preset.image_encoder
     if not hasattr(encoder, "classifier"):
         raise ValueError(f"The preset {preset.name!r} has no space that images and nouns share: "
-                         "its image encoder has no classifier to map them with.")
+                         "take an image encoder that has a text encoder of its own (CLIP).")
     return SharedSpace.fit(encoder.classifier()[0], embed_texts(encoder.class_names, preset.text_encoder, cache=cache))
 
 # %% ../nbs/07_nouns.ipynb #cell-050
@@ -235,7 +236,7 @@ def make_noun_pairs(
         raise ValueError(f"Only {len(v)} of the {len(images)} images can be read{reasons}; {n_clusters} clusters need at least {n_clusters}.")
     if vocabulary is None: vocabulary = "concrete" if preset.name == "mini" else "all"
     words, space = wordnet_nouns(vocabulary) if isinstance(vocabulary, str) else list(vocabulary), shared_space(preset, cache)
-    nouns = space.noun(embed_nouns(words, preset.text_encoder, cache=cache, progress=progress))
+    nouns = space.noun(embed_nouns(words, preset.noun_encoder or preset.text_encoder, cache=cache, progress=progress))
     found = retrieve_text(space.image(v), nouns, k1, k2, n_clusters=n_clusters, temperature=space.temperature, seed=seed)
     captions = [", ".join(words[j] for j in row[:5]) for row in found.nouns]  # the nearest are the heaviest
     return NounPairs(v, found.t, captions, index, bad, words, found)

@@ -270,8 +270,8 @@ def _versions() -> dict[str, str]:
 # %% ../nbs/12_results.ipynb #cell-064
 def write_results(
     out: Path,                        # an output folder that passed `check_out`
-    images: ImageSet,                 # what was clustered
-    pairs,                            # Pairs: v, captions, index of the readable images, bad ones
+    images: ImageSet | None,          # what was clustered; None: embeddings whose images are elsewhere, so no contact sheet
+    pairs,                            # Pairs: v, captions, index of the readable images, bad ones; without images, names as well
     clusters: np.ndarray,             # n cluster numbers, n = len(pairs.index)
     confidence: np.ndarray,           # n
     run: dict,                        # "settings" (n_clusters, seed, …), "seconds" per stage, "metrics" where known
@@ -285,22 +285,23 @@ def write_results(
     if not len(index) == len(clusters) == len(confidence) == len(pairs.captions):
         raise ValueError(f"{len(index)} images, {len(clusters)} clusters, {len(confidence)} confidences and "
                          f"{len(pairs.captions)} captions: there must be one of each per image")
-    copy_of = find_copies(pairs.v)
+    copy_of = np.arange(len(index)) if images is None else find_copies(pairs.v)
     words = cluster_nouns(clusters, pairs.retrieval, pairs.words) if isinstance(pairs, NounPairs) else None
-    contact_sheet(images, index, clusters, confidence, pairs.captions, out / "clusters.png", copy_of, progress, words)
-    _write_atomic(out / "assignments.csv",
-                  _csv([images.names[i] for i in index], clusters, confidence, pairs.captions, labels))
-    record = _record(images, pairs, clusters, confidence, run, copy_of, words)
+    if images is not None: contact_sheet(images, index, clusters, confidence, pairs.captions, out / "clusters.png", copy_of, progress, words)
+    names = pairs.names if images is None else [images.names[i] for i in index]
+    _write_atomic(out / "assignments.csv", _csv(names, clusters, confidence, pairs.captions, labels))
+    found = len(index) + len(pairs.bad) if images is None else len(images)
+    record = _record(found, pairs, clusters, confidence, run, copy_of, words)
     record["seconds"] = {**run.get("seconds", {}), "Writing results": round(time.perf_counter() - started, 2)}
     _write_atomic(out / "run.json", _json(record))
     return record
 
 # %% ../nbs/12_results.ipynb #cell-065
-def _record(images, pairs, clusters, confidence, run: dict, copy_of, words) -> dict:
+def _record(found: int, pairs, clusters, confidence, run: dict, copy_of, words) -> dict:
     "What run.json says, apart from the seconds."
     settings, copies = run.get("settings", {}), int((copy_of != np.arange(len(copy_of))).sum())
-    return {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "settings": settings,
-            "images": {"found": len(images), "clustered": len(clusters), "skipped": len(pairs.bad), "copies": copies},
+    return {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "settings": settings, "models": run.get("models", {}),
+            "images": {"found": found, "clustered": len(clusters), "skipped": len(pairs.bad), "copies": copies},
             "metrics": run.get("metrics"), "seconds": {},
             "clusters": cluster_table(clusters, confidence, pairs.captions, settings.get("n_clusters"), words),
             "skipped": [{"file": bad.name, "reason": bad.reason} for bad in pairs.bad], "versions": _versions()}

@@ -50,18 +50,67 @@ class ClusterHead(nn.Module):
         return self.logits(x).softmax(dim=1) # f(x; θ)
 
 # %% ../nbs/06_sac.ipynb #cell-011
-def _unit_rows(x: np.ndarray, name: str) -> torch.Tensor:
+_BLOCK = 65_536 # rows that go through a head, or through a check, at a time
+
+
+class _MappedRows:
+    "Stands in for the tensor of a memory map's rows: they are read when asked for, and `prepare` makes of them what the tensor would hold."
+    def __init__(self, x: np.memmap, prepare, device="cpu"):
+        self.x, self.prepare, self.device, self.shape, self.filename = x, prepare, torch.device(device), x.shape, x.filename
+
+    def __len__(self): return len(self.x)
+    def to(self, device): return _MappedRows(self.x, lambda rows: self.prepare(rows).to(device), device)
+    def numpy(self): return _MappedRows(self.x, lambda rows: self.prepare(rows).numpy())
+    def split(self, size: int): return (self[start:start + size] for start in range(0, len(self), size))
+
+    def __getitem__(self, rows):
+        if isinstance(rows, slice): return self.prepare(self.x[rows])
+        rows, back = np.unique(torch.as_tensor(rows).cpu().numpy(), return_inverse=True) # in the order in which they lie on disk
+        return self.prepare(self.x[rows][back])
+
+# %% ../nbs/06_sac.ipynb #unit-rows
+def _unit(x: np.ndarray) -> torch.Tensor: return F.normalize(torch.from_numpy(x), dim=1)
+
+
+def _unit_rows(x: np.ndarray, name: str) -> torch.Tensor | _MappedRows:
     "Checked embeddings as float32 rows of length 1 (a row of zeros stays one)."
-    x = np.asarray(x, dtype=np.float32)
+    mapped = isinstance(x, np.memmap)
+    if not mapped: x = np.asarray(x, dtype=np.float32)
     if x.ndim != 2: raise ValueError(f"The embeddings {name} must be a matrix, one row an image, not an array of shape {x.shape}.")
-    if not np.isfinite(x).all(): raise ValueError(f"The embeddings {name} hold NaN or infinite values.")
-    return F.normalize(torch.from_numpy(x), dim=1)
+    if not all(np.isfinite(x[i:i + _BLOCK]).all() for i in range(0, len(x), _BLOCK)): raise ValueError(f"The embeddings {name} hold NaN or infinite values.")
+    return _MappedRows(x, lambda rows: _unit(np.array(rows, dtype=np.float32))) if mapped else _unit(x)
 
 
-def _neighbors(given: np.ndarray | None, x: torch.Tensor, k: int) -> torch.Tensor:
-    return torch.from_numpy(nearest_neighbors(x.numpy(), k) if given is None else np.asarray(given, dtype=np.int64))
+def _neighbors(given: np.ndarray | None, x: torch.Tensor | _MappedRows, k: int, progress) -> torch.Tensor | _MappedRows:
+    "Row numbers as they were given, or as the search finds them."
+    if given is None: given = nearest_neighbors(x.numpy(), k, progress)
+    return _MappedRows(given, lambda rows: torch.from_numpy(np.array(rows))) if isinstance(given, np.memmap) else torch.from_numpy(np.asarray(given))
+
+
+def _one_below_the_other(blocks, n: int) -> torch.Tensor: # n rows
+    "The rows of all blocks, each block put in its place as it comes."
+    rows, start = None, 0
+    for block in blocks:
+        if rows is None: rows = block.new_empty(n, *block.shape[1:])
+        rows[start:start + len(block)] = block
+        start += len(block)
+    return rows
+
+# %% ../nbs/06_sac.ipynb #kmeans-clusters
+def _kmeans_clusters(v: torch.Tensor, n_clusters: int, seed: int) -> torch.Tensor: # n int64
+    "k-means of the rows; above `_KMEANS_ROWS` of a random sample, and every row goes to the nearest centre."
+    some = slice(None)
+    if len(v) > _KMEANS_ROWS: some = torch.randperm(len(v), generator=torch.Generator().manual_seed(seed))[:_KMEANS_ROWS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore") # fewer distinct rows than clusters: the rest start at the overall mean
+        kmeans = KMeans(n_clusters, n_init=10, random_state=seed).fit(v[some].numpy())
+    if len(v) <= _KMEANS_ROWS: return torch.from_numpy(kmeans.labels_).long()
+    return _one_below_the_other((torch.from_numpy(kmeans.predict(rows.numpy())).long() for rows in v.split(_BLOCK)), len(v))
 
 # %% ../nbs/06_sac.ipynb #cell-013
+_KMEANS_ROWS = 100_000 # k-means sees at most so many
+
+
 def kmeans_start(
     v: torch.Tensor, # image embeddings, n×d_v, rows of length 1
     t: torch.Tensor, # caption embeddings, n×d_t, rows of length 1
@@ -73,22 +122,22 @@ def kmeans_start(
 
     Row j points from the overall mean to the mean of cluster j; our addition, in neither paper.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore") # fewer distinct rows than clusters: the rest start at the overall mean
-        cluster = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(v.numpy())
-    member = F.one_hot(torch.from_numpy(cluster).long(), n_clusters).float()
-    start = []
+    cluster, start = _kmeans_clusters(v, n_clusters, seed), []
+    size = torch.bincount(cluster, minlength=n_clusters).float()
     for x in (v, t):
-        mean = x.mean(dim=0)
-        centre = (member.T @ x) / member.sum(dim=0).clamp(min=1)[:, None]
-        weight = sharpness * F.normalize(centre - mean, dim=1) * (member.sum(dim=0) > 0)[:, None]
+        mean, centre = torch.zeros(x.shape[1], dtype=torch.float64), torch.zeros(n_clusters, x.shape[1], dtype=torch.float64)
+        for rows, of in zip(x.split(_BLOCK), cluster.split(_BLOCK)):
+            mean += rows.sum(dim=0)
+            centre += F.one_hot(of, n_clusters).float().T @ rows
+        mean, centre = mean.float() / len(v), centre.float() / size.clamp(min=1)[:, None]
+        weight = sharpness * F.normalize(centre - mean, dim=1) * (size > 0)[:, None]
         start.append((weight, -weight @ mean))
     return start
 
 # %% ../nbs/06_sac.ipynb #cell-016
 class _Bank:
     "Every image's last assignments [p|q], n×2c, without gradient; a batch refreshes its own rows."
-    def __init__(self, p, q): self.rows, self.c = torch.cat([p, q], dim=1), p.shape[1]
+    def __init__(self, rows): self.rows, self.c = rows, rows.shape[1] // 2
 
     def means(self, index, p, q, nbr_t, nbr_v) -> NeighborMeans:
         self.rows[index] = torch.cat([p, q], dim=1).detach()
@@ -124,7 +173,8 @@ def _train(model, v, t, nbr_v, nbr_t, progress):
     f_v, f_t = model.heads_
     generator = torch.Generator().manual_seed(model.random_state)
     adam = torch.optim.Adam(model.heads_.parameters(), lr=model.lr)
-    with torch.no_grad(): bank = _Bank(f_v(v), f_t(t))
+    both = (torch.cat([f_v(x), f_t(y)], dim=1) for x, y in zip(v.split(_BLOCK), t.split(_BLOCK)))
+    with torch.no_grad(): bank = _Bank(_one_below_the_other(both, len(v)))
     seen, seen_at, step, model.history_ = bank.rows[:, :model.n_clusters].argmax(1), 0, 0, []
     with progress(total=model.max_steps, desc="Training heads") as bar:
         while step < model.max_steps:
@@ -136,7 +186,7 @@ def _train(model, v, t, nbr_v, nbr_t, progress):
                 if step == model.max_steps: break
             settled = None
             if step - seen_at >= model.patience:
-                with torch.no_grad(): now = f_v(v).argmax(1)
+                with torch.no_grad(): now = _one_below_the_other((f_v(x).argmax(1) for x in v.split(_BLOCK)), len(v))
                 settled, seen, seen_at = (now != seen).float().mean().item(), now, step
             model.history_.append({"step": step, **_mean_parts(epoch), "changed": settled})
             if settled is not None and settled < model.tolerance: break
@@ -146,8 +196,9 @@ def _train(model, v, t, nbr_v, nbr_t, progress):
 def _step(model, bank, adam, index, v, t, nbr_v, nbr_t):
     "One batch: Eq. 2, the neighbour means, Eq. 14, Adam."
     p, q = model.heads_[0](v[index]), model.heads_[1](t[index]) # Eq. 2
-    if model.neighbors == "bank": means = bank.means(index, p, q, nbr_t[index], nbr_v[index])
-    else: means = _exact_means(model.heads_, v, t, nbr_t[index], nbr_v[index])
+    near_t, near_v = nbr_t[index].long(), nbr_v[index].long()
+    if model.neighbors == "bank": means = bank.means(index, p, q, near_t, near_v)
+    else: means = _exact_means(model.heads_, v, t, near_t, near_v)
     loss = sac_objective(p, q, means, model.temperature, model.scale, model.balance, model.lambda_a, model.lambda_b,
                          **(model.objective or {}))
     adam.zero_grad()
@@ -257,18 +308,18 @@ class SAC(ClusterMixin, BaseEstimator):
     device: str = "auto" # "cpu", "cuda", "mps"; "auto": a GPU when there is one
 
     def fit(self,
-        v: np.ndarray, # image embeddings, n×d_v
-        t: np.ndarray, # caption embeddings, n×d_t
-        nbr_v: np.ndarray | None = None, # N^V, n×k, where already known
-        nbr_t: np.ndarray | None = None, # N^T, n×k, where already known
+        v: np.ndarray, # image embeddings, n×d_v; in memory, or memory-mapped and read a batch at a time
+        t: np.ndarray, # caption embeddings, n×d_t; likewise
+        nbr_v: np.ndarray | None = None, # N^V, n×k, where already known; likewise
+        nbr_t: np.ndarray | None = None, # N^T, n×k, where already known; likewise
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
         "Train both heads. Raises `ValueError` for input that cannot be clustered."
         v, t = _unit_rows(v, "v"), _unit_rows(t, "t")
         _check(self, v, t)
         with progress(total=3, desc="Preparing") as bar: # the neighbours of both views, the first weights
-            nbr_v = _neighbors(nbr_v, v, self.k); bar.update(1)
-            nbr_t = _neighbors(nbr_t, t, self.k); bar.update(1)
+            nbr_v = _neighbors(nbr_v, v, self.k, progress); bar.update(1)
+            nbr_t = _neighbors(nbr_t, t, self.k, progress); bar.update(1)
             self.heads_ = _start(self, v, t); bar.update(1)
         device = _device(self.device)
         self.heads_.to(device)
@@ -310,4 +361,4 @@ class SAC(ClusterMixin, BaseEstimator):
         if not hasattr(self, "heads_"): raise NotFittedError("This SAC has not been fitted yet: call fit first.")
         head = self.heads_[which]
         device = next(head.parameters()).device
-        return torch.cat([head(part.to(device)).cpu() for part in x.split(65536)]).numpy()
+        return _one_below_the_other((head(part.to(device)).cpu() for part in x.split(_BLOCK)), len(x)).numpy()
