@@ -183,7 +183,11 @@ def _load_models(settings: dict, cache: Path):
     if settings["preset"] == "paper":
         from sac_seic.paper import paper_preset
         if written: given["captioner"] = speaker
-        return paper_preset(text=settings["text"], **given)
+        models = paper_preset(text=settings["text"], **given)
+        from sac_seic.tiny import is_tiny
+        if any(is_tiny(part.folder) for part in vars(models).values() if hasattr(part, "folder")):
+            warnings.warn("these are tiny random weights, to try the path: the clusters mean nothing")
+        return models
     from dataclasses import replace
     from sac_seic.pairs import load_preset
     models = load_preset(settings["preset"], cache=cache)
@@ -324,7 +328,7 @@ def _start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
 ):
-    "Cluster images without labels, with machine-written captions as the second view."
+    "Cluster images without labels, with text as the second view: captions, or nouns."
     if context.invoked_subcommand is None: print(context.get_help())
 
 # %% ../nbs/22_cli.ipynb #cell-035
@@ -359,7 +363,7 @@ def _settings(preset: Preset, text: str, **options) -> dict:
     if preset is not Preset.paper and (useless := next((name for name in _PAPER_ONLY if name in given), None)):
         raise _Mistake(f"--{useless.replace('_', '-')} belongs to --preset paper: add that, or leave it out.")
     if text == "nouns" and (useless := next((name for name in ("captions", "captioner", "prompt", "text_encoder") if name in given), None)):
-        raise _Mistake(f"--{useless.replace('_', '-')} is about captions, but this run's second view is nouns: add --text captions, or leave it out.")
+        raise _Mistake(f"--{useless.replace('_', '-')} is for captions, and this run's second view is nouns: add --text captions, or leave it out.")
     return {"preset": preset.value, "text": text, **given}
 
 def _open_images(source: Path, dataset: Optional[str], split: str, labels: bool, out: Path):
@@ -381,6 +385,7 @@ def _cluster_shards(folder: Path, settings: dict, out: Path):
         import numpy as np
         from sac_seic.evaluate import ENHANCED, cluster_pairs
         from sac_seic.shards import open_shards
+        if settings["text"] == "nouns": raise _Mistake(f"Nouns are retrieved image by image, and {folder} holds embeddings only: choose captions.")
         if settings["method"] in ENHANCED: raise _Mistake(f"--method {settings['method']} trains the encoder and needs the images; {folder} holds their embeddings: choose sac or a k-means.")
         shards = open_shards(folder, progress=stages)
         if shards.t is None and settings["method"] != "kmeans-image": raise _Mistake(f"The embeddings in {folder} have no captions: choose --method kmeans-image, or embed them again with captions.")
@@ -423,7 +428,7 @@ def cluster(
         chosen = _settings(preset, _text(method, text), models_dir=models_dir, image_encoder=image_encoder, text_encoder=text_encoder,
                            captioner=captioner, prompt=prompt, captions=captions, dataset=dataset, split=split if dataset or str(folder).startswith("hf:") else None)
     if (folder / "index.json").is_file() and (folder / "part-00000.safetensors").is_file():
-        return _cluster_shards(folder, {"images": str(folder), "n_clusters": k, "method": method.value, "text": "captions", "seed": seed}, out)
+        return _cluster_shards(folder, {"images": str(folder), "n_clusters": k, "method": method.value, "text": text.value if text else "captions", "seed": seed}, out)
     _run(lambda: _open_images(folder, dataset, split, labels, out),
          {"images": str(folder), "n_clusters": k, "method": method.value, "seed": seed, "labels": labels, **chosen}, out)
 
@@ -441,15 +446,14 @@ def embed(
     captioner: _CaptionerOption = None,
     prompt: _PromptOption = None,
 ):
-    "Embed (and caption) more images than one run can hold, shard by shard; the same command again goes on where it was."
+    "Embed more images than fit, shard by shard.\n\nThe same command again goes on where it was."
     stages = _Stages()
     with _one_sentence(stages, kept=f"; finished shards are in '{out}', so run the same command again to go on"), _own_warnings(stages):
         from functools import partial
         chosen = _settings(preset, "captions", models_dir=models_dir and models_dir.absolute(), image_encoder=image_encoder, text_encoder=text_encoder,
                            captioner=captioner, prompt=prompt)
-        from sac_seic.cli import _load_models as load  # by its importable name, so that workers find it
         from sac_seic.shards import embed_shards, open_shards
-        embed_shards(source, out, partial(load, chosen, None), workers, with_captions, part_size, progress=stages)
+        embed_shards(source, out, partial(_load_models, chosen, None), workers, with_captions, part_size, progress=stages)
         shards = open_shards(out, progress=stages)
         said = f"{len(shards):,} images embedded, {len(shards.bad):,} skipped; cluster them with: sac-seic cluster {out} -k K\n"
     _print(said)
@@ -459,17 +463,17 @@ def datasets(
     name: Annotated[Optional[str], typer.Argument(metavar="NAME", help="One to download.", show_default=False)] = None,
     folder: Annotated[Optional[Path], typer.Argument(metavar="FOLDER", help="Where to.", show_default=False)] = None,
 ):
-    "List the papers' data sets, or download one of them into a folder."
+    "List the papers' data sets, or download one."
     stages = _Stages()
     with _one_sentence(stages), _own_warnings(stages):
         from sac_seic import datasets as known
-        if name is None: return _print(known.benchmark_table().to_string(index=False) + "\n")
-        if folder is None: raise _Mistake(f"Where should {name} go? Give a folder: sac-seic datasets {name} FOLDER.")
-        _print(f"{name} is in {known.download(name, folder, progress=stages)}\n")
+        if name is None: return _print(known.benchmark_table().drop(columns=["size in Table 1", "from"]).to_string() + "\n")
+        if name in known.BENCHMARKS and folder is None: raise _Mistake(f"Where should {name} go? Give a folder: sac-seic datasets {name} FOLDER.")
+        _print(f"{name} is in {known.download(name, folder or Path(), progress=stages)}\n")
 
 @app.command()
 def doctor(models_dir: _ModelsOption = None):
-    "Say what is installed, which presets can run here, what is missing for the others, and how large the cache is."
+    "Say what is installed and which presets can run."
     with _one_sentence(_Stages()):
         from sac_seic import doctor as checks
         from sac_seic.encoders import cache_dir
@@ -482,7 +486,7 @@ def doctor(models_dir: _ModelsOption = None):
 
 @app.command()
 def cache(clear: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="Remove this part; 'all' for everything.", show_default=False)] = None):
-    "List what earlier runs kept (embeddings, captions, exported networks), or clear it."
+    "List what earlier runs kept, or clear it."
     with _one_sentence(_Stages()):
         from sac_seic import doctor as checks
         if clear: return _print(f"{checks.clear_cache(clear) / 1e6:,.1f} MB freed\n")
@@ -492,7 +496,7 @@ def cache(clear: Annotated[Optional[list[str]], typer.Option(metavar="NAME", hel
 # %% ../nbs/22_cli.ipynb #cell-037
 @app.command()
 def bench(what: Annotated[Optional[Bench], typer.Argument(help="One of them only; scale (a million embeddings, some 20 minutes) only when named.")] = None):
-    "Time embedding, neighbour search and training on this machine."
+    "Time every stage on this machine."
     stages = _Stages()
     with _one_sentence(stages), _own_warnings(stages):
         from sac_seic import bench as benchmarks

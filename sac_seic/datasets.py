@@ -278,7 +278,7 @@ def _missing(b: Benchmark, root: Path, split: str) -> str:
     "What was looked for and how to get it, in one sentence."
     wanted = b.files[split][0].split()
     places = " and in ".join(["there", *filter(None, [", ".join(b.folders[1:])])])
-    how = b.by_hand or f"get it from {b.url}, or with sac_seic.datasets.download({b.name!r}, {str(root)!r})"
+    how = b.by_hand or f"get it from {b.url}, or run: sac-seic datasets {b.name} {root}"
     return f"{b.title}'s {split} split is not in {root}: looked for {', '.join(wanted[:3])}{', …' if wanted[3:] else ''} {places}; {how}."
 
 # %% ../nbs/13_datasets.ipynb #cell-074

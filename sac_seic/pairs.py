@@ -239,7 +239,9 @@ def approximate_neighbors(
     with _scratch_folder(x, scratch) as folder:
         cells = _sort_into_cells(x, min(n, round(2 * n**0.5)), seed, Path(folder) / "rows", progress)
         sample = np.random.default_rng(seed).permutation(n)[:2000]
-        true = _without_self(_most_alike(cells.rows[sample], cells.pieces(), k + 1), sample)
+        with progress(total=1, desc="Exact neighbours of a sample") as bar:
+            true = _without_self(_most_alike(cells.rows[sample], cells.pieces(), k + 1), sample)
+            bar.update(1)
         probes = _probes_needed(cells, cells.rows[sample[::2]], true[::2], recall)
         found, step = np.empty((n, k), dtype=np.int32), min(_step(cells.rows), 2**24 // probes + 1)
         with progress(total=n, desc=f"Neighbours, in {probes} of {len(cells.centres)} cells") as bar:

@@ -59,8 +59,9 @@ class _MappedRows:
         self.x, self.prepare, self.device, self.shape, self.filename = x, prepare, torch.device(device), x.shape, x.filename
 
     def __len__(self): return len(self.x)
+    def then(self, f): return _MappedRows(self.x, lambda rows: f(self.prepare(rows)), self.device)
     def to(self, device): return _MappedRows(self.x, lambda rows: self.prepare(rows).to(device), device)
-    def numpy(self): return _MappedRows(self.x, lambda rows: self.prepare(rows).numpy())
+    def numpy(self): return self.then(torch.Tensor.numpy)
     def split(self, size: int): return (self[start:start + size] for start in range(0, len(self), size))
 
     def __getitem__(self, rows):
@@ -98,9 +99,9 @@ def _one_below_the_other(blocks, n: int) -> torch.Tensor: # n rows
 
 # %% ../nbs/06_sac.ipynb #kmeans-clusters
 def _kmeans_clusters(v: torch.Tensor, n_clusters: int, seed: int) -> torch.Tensor: # n int64
-    "k-means of the rows; above `_KMEANS_ROWS` of a random sample, and every row goes to the nearest centre."
+    "k-means of the rows; of very many, k-means of a random sample, and every row goes to the nearest centre."
     some = slice(None)
-    if len(v) > _KMEANS_ROWS: some = torch.randperm(len(v), generator=torch.Generator().manual_seed(seed))[:_KMEANS_ROWS]
+    if len(v) > _KMEANS_ROWS: some = torch.randperm(len(v), generator=torch.Generator().manual_seed(seed))[:max(_KMEANS_ROWS // 4, 50 * n_clusters)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # fewer distinct rows than clusters: the rest start at the overall mean
         kmeans = KMeans(n_clusters, n_init=10, random_state=seed).fit(v[some].numpy())
@@ -108,7 +109,7 @@ def _kmeans_clusters(v: torch.Tensor, n_clusters: int, seed: int) -> torch.Tenso
     return _one_below_the_other((torch.from_numpy(kmeans.predict(rows.numpy())).long() for rows in v.split(_BLOCK)), len(v))
 
 # %% ../nbs/06_sac.ipynb #cell-013
-_KMEANS_ROWS = 100_000 # k-means sees at most so many
+_KMEANS_ROWS = 100_000 # k-means sees all rows up to so many, above a quarter of them (or 50 a cluster)
 
 
 def kmeans_start(
@@ -125,10 +126,10 @@ def kmeans_start(
     cluster, start = _kmeans_clusters(v, n_clusters, seed), []
     size = torch.bincount(cluster, minlength=n_clusters).float()
     for x in (v, t):
-        mean, centre = torch.zeros(x.shape[1], dtype=torch.float64), torch.zeros(n_clusters, x.shape[1], dtype=torch.float64)
+        mean, centre = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for rows, of in zip(x.split(_BLOCK), cluster.split(_BLOCK)):
-            mean += rows.sum(dim=0)
-            centre += F.one_hot(of, n_clusters).float().T @ rows
+            mean = mean + rows.sum(dim=0)
+            centre = centre + F.one_hot(of, n_clusters).float().T @ rows
         mean, centre = mean.float() / len(v), centre.float() / size.clamp(min=1)[:, None]
         weight = sharpness * F.normalize(centre - mean, dim=1) * (size > 0)[:, None]
         start.append((weight, -weight @ mean))

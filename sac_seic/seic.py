@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from .encoders import tqdm_progress
-from .sac import _batches, _device, _load_heads, _save_heads, _uniform, _unit_rows, kmeans_start
+from .sac import _BLOCK, _MappedRows, _batches, _device, _load_heads, _one_below_the_other, _save_heads, _uniform, _unit_rows, kmeans_start
 from .seic_losses import AlignmentLoss, DynamicBalance, alignment_objective
 
 # %% ../nbs/09_seic.ipynb #cell-006
@@ -58,13 +58,16 @@ def aligned_start(
 
     g_v: principal axes of v. g_t: ridge regression from t to what g_v makes of v.
     """
-    mean_v, mean_t = v.mean(dim=0), t.mean(dim=0)
-    axes = torch.linalg.svd(v - mean_v, full_matrices=False)[2][:projection_dim] # rows: directions of falling variance
-    z = F.normalize((v - mean_v) @ axes.T, dim=1)
-    centred = t - mean_t
-    gram = centred.T @ centred
+    total = lambda parts: sum(part.double() for part in parts) # over blocks of rows; d×d at most, so n may be anything
+    mean_v, mean_t = (total(rows.sum(dim=0) for rows in x.split(_BLOCK)).float() / len(x) for x in (v, t))
+    centred = lambda x, mean: (rows - mean for rows in x.split(_BLOCK))
+    if len(v) <= _BLOCK: axes = torch.linalg.svd(v[:] - mean_v, full_matrices=False)[2] # rows: directions of falling variance
+    else: axes = torch.linalg.eigh(total(rows.T @ rows for rows in map(torch.Tensor.double, centred(v, mean_v))))[1].float().flip(1).T
+    axes = axes[:projection_dim]
+    gram = total(rows.T @ rows for rows in centred(t, mean_t)).float()
     gram += (ridge * gram.diagonal().mean() + 1e-12) * torch.eye(len(gram))
-    regression = torch.linalg.solve(gram, centred.T @ z) # d_t×axes
+    onto = total(rows.T @ F.normalize(image @ axes.T, dim=1) for rows, image in zip(centred(t, mean_t), centred(v, mean_v))).float()
+    regression = torch.linalg.solve(gram, onto) # d_t×axes
     fill = lambda rows: F.pad(rows, (0, 0, 0, projection_dim - len(rows)))
     return [(fill(axes), fill((-axes @ mean_v)[:, None])[:, 0]),
             (fill(regression.T), fill((-mean_t @ regression)[:, None])[:, 0])]
@@ -93,7 +96,8 @@ def _align(model, v, t, progress):
     log_scale = nn.Parameter(torch.tensor(-np.log(model.temperature), dtype=torch.float32, device=v.device)) # log 1/τ
     adam = torch.optim.Adam([*model.heads_.parameters(), log_scale], lr=model.lr)
     balance, step, seen_at, model.history_ = _balance(model, v.device), 0, 0, []
-    with torch.no_grad(): seen = head.logits(v).argmax(1)
+    clusters = lambda: _one_below_the_other((head.logits(rows).argmax(1) for rows in v.split(_BLOCK)), len(v))
+    with torch.no_grad(): seen = clusters()
     with progress(total=model.max_steps, desc="Aligning heads") as bar:
         while step < model.max_steps:
             epoch = []
@@ -105,7 +109,7 @@ def _align(model, v, t, progress):
                 if step == model.max_steps: break
             entry = {"step": step, **dict(zip(AlignmentLoss._fields, torch.stack(epoch).mean(dim=0).tolist())), "changed": None}
             if step - seen_at >= model.patience:
-                with torch.no_grad(): now = head.logits(v).argmax(1)
+                with torch.no_grad(): now = clusters()
                 entry |= {"changed": (now != seen).float().mean().item(), "spread": _spread(now, model.n_clusters)}
                 seen, seen_at = now, step
             model.history_.append(entry)
@@ -138,7 +142,7 @@ def _start_heads(model, v, t) -> nn.ModuleList:
     with torch.no_grad():
         for head, (weight, bias) in zip(heads, aligned_start(v, t, model.projection_dim)):
             head.project.weight.copy_(weight); head.project.bias.copy_(bias)
-        z = [head.features(x) for head, x in zip(heads, (v, t))]
+        z = [x.then(head.features) if isinstance(x, _MappedRows) else head.features(x) for head, x in zip(heads, (v, t))]
         for head, (weight, bias) in zip(heads, kmeans_start(*z, model.n_clusters, model.sharpness, model.random_state)):
             head.cluster.weight.copy_(weight); head.cluster.bias.copy_(bias)
     return heads
@@ -175,8 +179,8 @@ class SEIC(ClusterMixin, BaseEstimator):
     device: str = "auto" # "cpu", "cuda", "mps"; "auto": a GPU when there is one
 
     def fit(self,
-        v: np.ndarray, # image embeddings, n×d_v
-        t: np.ndarray, # text embeddings, n×d_t
+        v: np.ndarray, # image embeddings, n×d_v; in memory, or memory-mapped and read a batch at a time
+        t: np.ndarray, # text embeddings, n×d_t; likewise
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
         "Train both heads. Raises `ValueError` for input that cannot be clustered."
@@ -217,4 +221,4 @@ class SEIC(ClusterMixin, BaseEstimator):
         if not hasattr(self, "heads_"): raise NotFittedError("This SEIC has not been fitted yet: call fit first.")
         head = self.heads_[which]
         device = next(head.parameters()).device
-        return torch.cat([head(part.to(device))[1].cpu() for part in x.split(65536)]).numpy()
+        return _one_below_the_other((head(part.to(device))[1].cpu() for part in x.split(_BLOCK)), len(x)).numpy()

@@ -109,7 +109,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             else: content = {"id": "/".join(parts[2:4]), "sha": "a" * 40, "siblings": [{"rfilename": p.relative_to(folder).as_posix()} for p in files]}
             return self.send(json.dumps(content).encode() if files else None, {"Content-Type": "application/json"}, body)
         file = self.models / parts[0] / parts[1] / "/".join(parts[4:])
-        if body: self.served.append(file.name)
+        if body and file.is_file(): self.served.append(file.name)
         content = file.read_bytes() if file.is_file() else None
         self.send(content, {"ETag": f'"{hashlib.sha256(content or b"").hexdigest()}"', "X-Repo-Commit": "a" * 40}, body)
 

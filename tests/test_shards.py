@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sac_seic.data import fashion_mnist_sample
+from sac_seic.data import ImageFolder, fashion_mnist_sample
 from sac_seic.encoders import embed_images
 from sac_seic.pairs import Preset, load_preset
 from sac_seic.shards import PartsFailed, _ray, embed_shards, open_shards
@@ -122,10 +123,11 @@ def test_worker_killed_while_it_loads(ray, images, here, tmp_path):
     assert_equal(open_shards(tmp_path / "out"), here)
 
 
-def test_ray_gives_up(ray, images, tmp_path):
+def test_workers_killed_whenever_they_load(ray, images, tmp_path):
+    "Ray would start them again for ever."
     def die(): os.kill(os.getpid(), signal.SIGKILL)
-    with pytest.raises(ChildProcessError, match="^Ray gave up .* run it again to go on"):
-        embed_shards(images, tmp_path, Models(at_load=die), actors=2, part_size=8)
+    with pytest.raises(ValueError, match="^Workers were killed 3 times while they loaded their models: make sure there is memory enough for 1, or choose fewer.$"):
+        embed_shards(images, tmp_path, Models(at_load=die), actors=1, part_size=8)
 
 
 def test_errors_in_workers_are_the_same_sentences(ray, images, tmp_path):
@@ -136,16 +138,60 @@ def test_errors_in_workers_are_the_same_sentences(ray, images, tmp_path):
         embed_shards(images, tmp_path, Models(raising), actors=2, part_size=8)
     with pytest.raises(ValueError, match="^The weights are missing: fetch them.$"):
         embed_shards(images, tmp_path, Models(at_load=missing), actors=2, part_size=8)
+    def no_room(): resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+    with pytest.raises(OSError, match=r"^Nothing more can be written to the folder .* \(file too large\): what is done stays"):
+        embed_shards(images, tmp_path / "full", Models(at_load=no_room), actors=1, part_size=8)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["index.json"]
     with pytest.raises(ValueError, match="^2 workers with 1 GPU each need 2 GPUs"):
         embed_shards(images, tmp_path, Models(), actors=2, part_size=8, num_gpus=1)
 
 
 def test_mini_preset(ray, images, tmp_path):
     "The real models: two workers, one process, and one process without shards."
-    for actors in (0, 2): embed_shards(images, tmp_path / str(actors), load_preset, actors=actors, part_size=24)
+    few = ImageFolder(images).subset(range(16))
+    for actors in (0, 2): embed_shards(few, tmp_path / str(actors), load_preset, actors=actors, part_size=8)
     one, two = open_shards(tmp_path / "0"), open_shards(tmp_path / "2")
     np.testing.assert_allclose(one.v, two.v, atol=1e-6)
     np.testing.assert_allclose(one.t, two.t, atol=1e-6)
     assert one.captions == two.captions
-    from sac_seic.data import ImageFolder
-    np.testing.assert_allclose(one.v, embed_images(ImageFolder(images), load_preset().image_encoder)[0], atol=1e-5)
+    np.testing.assert_allclose(one.v, embed_images(few, load_preset().image_encoder)[0], atol=1e-5)
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_shards import Models
+from sac_seic.shards import embed_shards
+try: print(len(embed_shards(sys.argv[2], sys.argv[3], Models(lambda batch: time.sleep(float(sys.argv[4]))), part_size=8).records))
+except OSError as error: print(type(error).__name__, error)
+"""
+
+
+def script(*arguments): return [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), *map(str, arguments)]
+
+
+def test_killed_run(images, here, tmp_path):
+    "The run itself is killed between its parts, or in one: the next goes on, and makes no part twice."
+    run = subprocess.Popen(script(images, tmp_path, 0.5))
+    while len(done := list(tmp_path.glob("part-*"))) < 2: time.sleep(0.02)
+    run.kill()
+    run.wait()
+    assert 2 <= len(done) <= 5
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
+    assert len(embed_shards(images, tmp_path, Models(), part_size=8).records) == 6 - len(made)
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items()) and not list(tmp_path.glob(".*"))
+    assert_equal(open_shards(tmp_path), here)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk is mounted with unshare")
+def test_full_disk(images, here, tmp_path):
+    "A disk of 16 kB, in a namespace of its own: what has room is done, nothing is half done, and there is one sentence."
+    mount = f"mount -t tmpfs -o size=16k none {tmp_path} && {{ \"$@\"; ls -A {tmp_path}; cp -r {tmp_path} {tmp_path}-kept; }}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, "sh", *script(images, tmp_path / "out", 0)], capture_output=True, text=True)
+    if "mount" in done.stderr or "unshare" in done.stderr: pytest.skip("no permission to mount a small disk")
+    sentence, listed = done.stdout.splitlines()[0], sorted(p.name for p in Path(f"{tmp_path}-kept/out").iterdir())
+    assert sentence == f"_CannotWrite Nothing more can be written to the folder '{tmp_path}/out' (no space left on device): what is done stays; make room there, or make it writable, and run it again."
+    assert listed[0] == "index.json" and 1 < len(listed) < 7 and listed[1:] == [f"part-{i:05d}.safetensors" for i in range(len(listed) - 1)]
+    again = embed_shards(images, f"{tmp_path}-kept/out", Models(), part_size=8)
+    assert len(again.records) == 7 - len(listed)
+    assert_equal(open_shards(f"{tmp_path}-kept/out"), here)
