@@ -178,7 +178,7 @@ def _watched(run, *arguments) -> list[dict]: # stage, seconds, gb_above_map
     here, there = get_context("spawn").Pipe(duplex=False)
     process, seen = get_context("spawn").Process(target=_report, args=(there, run, arguments)), []
     process.start(); there.close()
-    while not here.poll(0.02): seen.append((time.time(), _anonymous_gb(process.pid)))
+    while not here.poll(0.05): seen.append((time.time(), _anonymous_gb(process.pid)))
     try: stages = here.recv()
     except EOFError: raise RuntimeError("The process that was timed ended before its time.") from None
     process.join()

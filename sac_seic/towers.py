@@ -129,8 +129,9 @@ def hugging_face_clip(
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     config = json.loads((folder/"open_clip_config.json").read_text("utf-8"))["model_cfg"]
     cfg, ours = config["vision_cfg"], _open_clip(folder).visual.state_dict()
-    if "class_embedding" not in ours or "proj" not in ours or not isinstance(cfg.get("layers"), int):
-        raise ValueError(f"The image tower in '{folder.name}' is no plain ViT, so it has no query and value projections to adapt: take a ViT for stage 2.")
+    other = cfg.get("pool_type", "tok") != "tok" or any(cfg.get(name) for name in ("attentional_pool", "final_ln_after_pool", "no_ln_pre", "ls_init_value"))
+    if other or "class_embedding" not in ours or "proj" not in ours or not isinstance(cfg.get("layers"), int):
+        raise ValueError(f"The image tower in '{folder.name}' is no plain ViT as CLIP's, so its layers can't be adapted: take a CLIP ViT for stage 2.")
     vit = CLIPVisionConfig(hidden_size=cfg["width"], intermediate_size=int(cfg["width"] * cfg.get("mlp_ratio", 4)), num_hidden_layers=cfg["layers"],
                            num_attention_heads=cfg["width"] // cfg.get("head_width", 64), image_size=cfg["image_size"], patch_size=cfg["patch_size"],
                            hidden_act="quick_gelu" if config.get("quick_gelu") else "gelu", projection_dim=config["embed_dim"])
