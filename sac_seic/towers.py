@@ -8,7 +8,6 @@ __all__ = ['CLIP_NAMES', 'repository', 'hugging_face_clip', 'ImageTower', 'TextT
 # %% ../nbs/16_towers.ipynb #cell-004
 import json
 import logging
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -170,7 +169,7 @@ class ImageTower:
         models_dir: Path | None = None,  # folder of weights; None: the hub's cache, then the hub
         device: str = "auto",            # "cpu", "cuda", "mps"; "auto": a GPU when there is one
         precision: str = "auto",         # "fp32", "fp16", "bf16"; "auto": fp16 on CUDA, else fp32
-        backend: str = "auto",           # "onnx" (CPU, fp32), "torch", "compile" (torch.compile); "auto": onnx where it goes, else torch
+        backend: str = "torch",          # "compile": torch.compile, which needs a C++ compiler; "onnx": ONNX Runtime (CPU, fp32)
     ):
         repo = repository(model)
         self.name, self.folder = model, find_model(repo, models_dir)
@@ -207,20 +206,14 @@ def _named(model: str, folder: Path, dtype) -> str: # name in the cache
 
 
 def _pick_backend(backend: str, device: str, dtype) -> str:
-    if backend not in ("auto", "onnx", "torch", "compile"):
-        raise ValueError(f"unknown backend {backend!r}: choose 'auto', 'onnx', 'torch' or 'compile'.")
-    fits = device == "cpu" and dtype.itemsize == 4
-    if backend == "onnx" and not fits: raise ValueError("the backend 'onnx' runs on the CPU in fp32 only: choose 'torch'.")
-    return ("auto" if fits else "torch") if backend == "auto" else backend
+    if backend not in ("torch", "compile", "onnx"): raise ValueError(f"unknown backend {backend!r}: choose 'torch', 'compile' or 'onnx'.")
+    if backend == "onnx" and (device != "cpu" or dtype.itemsize != 4): raise ValueError("the backend 'onnx' runs on the CPU in fp32 only: choose 'torch'.")
+    return backend
 
 # %% ../nbs/16_towers.ipynb #cell-025
 def _runner(tower: ImageTower):
     "The function from preprocessed pixels to features."
-    if tower.backend in ("auto", "onnx"):
-        try: return _onnx_backend(cache_dir()/"onnx"/tower.fingerprint, lambda: _features_of(tower.folder), tower.size)
-        except Exception as error:
-            if tower.backend == "onnx" or isinstance(error, OSError): raise
-            warnings.warn(f"'{tower.name}' runs in PyTorch: it can't be exported to ONNX here ({type(error).__name__})", stacklevel=3)
+    if tower.backend == "onnx": return _onnx_backend(cache_dir()/"onnx"/tower.fingerprint, lambda: _features_of(tower.folder), tower.size)
     import torch
     network = _features_of(tower.folder).to(tower.device, tower.dtype, memory_format=torch.channels_last)
     if tower.backend == "compile": network = torch.compile(network)
