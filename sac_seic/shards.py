@@ -326,11 +326,13 @@ def _ray(workers: int):
     started = not ray.is_initialized()
     if started:
         local = {} if "RAY_ADDRESS" in os.environ else dict(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=150_000_000)
-        try:
-            with _no_stderr(): ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
-        except Exception as error:  # Ray raises a bare one when it takes too long
-            ray.shutdown()
-            raise ChildProcessError(f"Ray can't be started ({_last_word(error)}): try again, or choose 0 workers to do without.") from error
+        for tries_left in (2, 1, 0):
+            try:
+                with _no_stderr(): ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+                break
+            except Exception as error:  # Ray raises a bare one when it takes more than half a minute, as it may on a busy machine
+                ray.shutdown()
+                if not tries_left: raise ChildProcessError(f"Ray can't be started ({_last_word(error)}): try again, or choose 0 workers to do without.") from error
     logger, context = logging.getLogger("ray.data"), ray.data.DataContext.get_current()
     level, kept = logger.level, {name: getattr(context, name) for name in _CONTEXT if hasattr(context, name)}
     try:
