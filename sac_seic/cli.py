@@ -354,7 +354,7 @@ def demo(
     _run(open_images, {"images": "2,000 Fashion-MNIST test images", "n_clusters": 10, "method": method.value,
                        "text": _text(method, text), "preset": "mini", "seed": seed}, out)
 
-# %% ../nbs/22_cli.ipynb #cell-036
+# %% ../nbs/22_cli.ipynb #options-0
 _PAPER_ONLY = "models_dir", "image_encoder", "text_encoder", "captioner", "prompt"  # options of --preset paper, as paper_preset calls them
 
 def _settings(preset: Preset, text: str, **options) -> dict:
@@ -366,6 +366,7 @@ def _settings(preset: Preset, text: str, **options) -> dict:
         raise _Mistake(f"--{useless.replace('_', '-')} is for captions, and this run's second view is nouns: add --text captions, or leave it out.")
     return {"preset": preset.value, "text": text, **given}
 
+# %% ../nbs/22_cli.ipynb #options-1
 def _open_images(source: Path, dataset: Optional[str], split: str, labels: bool, out: Path):
     from sac_seic import datasets
     from sac_seic.data import ImageFolder
@@ -376,6 +377,7 @@ def _open_images(source: Path, dataset: Optional[str], split: str, labels: bool,
         if not (known := datasets.recognise(source)): raise
         raise _Mistake(f"{source} holds {known[0]} in its publisher's layout: add --dataset {known[0]}.") from None
 
+# %% ../nbs/22_cli.ipynb #options-2
 def _cluster_shards(folder: Path, settings: dict, out: Path):
     "Cluster what 'sac-seic embed' left in a folder, from the memory map; no contact sheet, since the images may be anywhere."
     from sac_seic.results import check_out, write_results
@@ -396,6 +398,7 @@ def _cluster_shards(folder: Path, settings: dict, out: Path):
         record = write_results(out, None, known, clusters, confidence, {"settings": settings, "seconds": stages.so_far(), "metrics": None})
     _summary(record, out, sheet=False)
 
+# %% ../nbs/22_cli.ipynb #options-3
 _PresetOption = Annotated[Preset, typer.Option(help="mini: small models that come with pip; paper: CLIP, BLIP-2, SBERT.")]
 _ModelsOption = Annotated[Optional[Path], typer.Option(metavar="DIR", help="Folder with the paper preset's weights; without it the hub's cache, then the hub.", show_default=False)]
 _ImageOption = Annotated[Optional[str], typer.Option(metavar="NAME", help="ViT-B/32, ViT-B/16, ViT-L/14, an OpenCLIP name/tag, or facebook/dinov2-base.", show_default=False)]
@@ -404,6 +407,7 @@ _CaptionerOption = Annotated[Optional[str], typer.Option(metavar="NAME", help="A
 _PromptOption = Annotated[Optional[str], typer.Option(help="What the captioner is asked.", show_default=False)]
 _CaptionsOption = Annotated[Optional[Path], typer.Option(metavar="FILE", help="Captions you have: CSV or JSONL with the columns file and caption.", show_default=False)]
 
+# %% ../nbs/22_cli.ipynb #options-4
 @app.command()
 def cluster(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, with all sub-folders; a data set's folder (--dataset); hf:NAME, a data set on the Hugging Face hub; or what 'sac-seic embed' made.")],
@@ -432,6 +436,7 @@ def cluster(
     _run(lambda: _open_images(folder, dataset, split, labels, out),
          {"images": str(folder), "n_clusters": k, "method": method.value, "seed": seed, "labels": labels, **chosen}, out)
 
+# %% ../nbs/22_cli.ipynb #options-5
 @app.command()
 def embed(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder of images or of WebDataset tars.")],
@@ -458,6 +463,7 @@ def embed(
         said = f"{len(shards):,} images embedded, {len(shards.bad):,} skipped; cluster them with: sac-seic cluster {out} -k K\n"
     _print(said)
 
+# %% ../nbs/22_cli.ipynb #options-6
 @app.command()
 def datasets(
     name: Annotated[Optional[str], typer.Argument(metavar="NAME", help="One to download.", show_default=False)] = None,
@@ -471,6 +477,7 @@ def datasets(
         if name in known.BENCHMARKS and folder is None: raise _Mistake(f"Where should {name} go? Give a folder: sac-seic datasets {name} FOLDER.")
         _print(f"{name} is in {known.download(name, folder or Path(), progress=stages)}\n")
 
+# %% ../nbs/22_cli.ipynb #options-7
 @app.command()
 def doctor(models_dir: _ModelsOption = None):
     "Say what is installed and which presets can run."
