@@ -362,8 +362,8 @@ def _settings(preset: Preset, text: str, **options) -> dict:
     given = {name: str(x) if isinstance(x, Path) else x for name, x in options.items() if x is not None}
     if preset is not Preset.paper and (useless := next((name for name in _PAPER_ONLY if name in given), None)):
         raise _Mistake(f"--{useless.replace('_', '-')} belongs to --preset paper: add that, or leave it out.")
-    if text == "nouns" and (useless := next((name for name in ("captions", "captioner", "prompt", "text_encoder") if name in given), None)):
-        raise _Mistake(f"--{useless.replace('_', '-')} is for captions, and this run's second view is nouns: add --text captions, or leave it out.")
+    if text != "captions" and (useless := next((name for name in ("captions", "captioner", "prompt", "text_encoder") if name in given), None)):
+        raise _Mistake(f"--{useless.replace('_', '-')} is for captions, and this run makes none: ask for captions, or leave it out.")
     return {"preset": preset.value, "text": text, **given}
 
 # %% ../nbs/22_cli.ipynb #options-1
@@ -455,7 +455,7 @@ def embed(
     stages = _Stages()
     with _one_sentence(stages, kept=f"; finished shards are in '{out}', so run the same command again to go on"), _own_warnings(stages):
         from functools import partial
-        chosen = _settings(preset, "captions", models_dir=models_dir and models_dir.absolute(), image_encoder=image_encoder, text_encoder=text_encoder,
+        chosen = _settings(preset, "captions" if with_captions else "none", models_dir=models_dir and models_dir.absolute(), image_encoder=image_encoder, text_encoder=text_encoder,
                            captioner=captioner, prompt=prompt)
         from sac_seic.shards import embed_shards, open_shards
         embed_shards(source, out, partial(_load_models, chosen, None), workers, with_captions, part_size, progress=stages)
@@ -502,7 +502,7 @@ def cache(clear: Annotated[Optional[list[str]], typer.Option(metavar="NAME", hel
 
 # %% ../nbs/22_cli.ipynb #cell-037
 @app.command()
-def bench(what: Annotated[Optional[Bench], typer.Argument(help="One of them only; scale (a million embeddings, some 20 minutes) only when named.")] = None):
+def bench(what: Annotated[Optional[Bench], typer.Argument(help="One of them only; scale (a million embeddings, several minutes) only when named.")] = None):
     "Time every stage on this machine."
     stages = _Stages()
     with _one_sentence(stages), _own_warnings(stages):

@@ -18,7 +18,7 @@ from .weights import find_models
 def paper_preset(
     models_dir: Path | None = None,     # folder of weights; None: the hub's cache, then the hub
     *,
-    text: str = "captions",             # the second view: "captions" (SAC) or "nouns" (SEIC)
+    text: str = "captions",             # the second view: "captions" (SAC), "nouns" (SEIC), or "none" for the image encoder alone
     image_encoder: str = "ViT-B/32",    # e_V and f_v: a name `repository` understands
     text_encoder: str = "sentence-transformers/all-mpnet-base-v2", # e_T, for captions
     captioner: str | Captioner = "Salesforce/blip2-opt-2.7b", # VLM of SAC Eq. 1: a name, or a captioner of your own
@@ -31,11 +31,11 @@ def paper_preset(
     Raises MissingWeights naming all that is missing, MemoryError for a model that won't fit, ValueError for an
     unknown `text` and for nouns with an image encoder that has no text encoder (DINOv2).
     Source: SAC, "Implementation Details"; SEIC, Table 2."""
-    if text not in ("captions", "nouns"): raise ValueError(f"text is {text!r}: choose 'captions' or 'nouns'.")
+    if text not in ("captions", "nouns", "none"): raise ValueError(f"text is {text!r}: choose 'captions', 'nouns' or 'none'.")
     speaks = [captioner] if isinstance(captioner, str) else []
     find_models([repository(image_encoder)] + (speaks + [text_encoder] if text == "captions" else []), models_dir)
     how = dict(models_dir=models_dir, device=device, precision=precision)
     image = ImageTower(image_encoder, **how)
-    if text == "nouns": return Preset("paper", image, None, None, TextTower(image_encoder, **how))
+    if text != "captions": return Preset("paper", image, None, None, TextTower(image_encoder, **how) if text == "nouns" else None)
     if speaks: captioner = HubCaptioner(captioner, prompt=prompt, **how)
     return Preset("paper", image, captioner, SentenceEncoder(text_encoder, **how))

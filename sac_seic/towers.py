@@ -246,15 +246,16 @@ class TextTower:
         if not templates or any("{}" not in t for t in templates): raise ValueError("every template needs a {} where the text goes, as in 'a photo of a {}.'")
         self.dtype = pick_dtype(precision, self.device)
         self.dim = _length(self.folder, self.family)
-        wording = _short_hash("\n".join(self.templates)) if self.templates != ("{}",) else "bare"
-        self.fingerprint, self._run = f"text-{_named(model, self.folder, self.dtype)}-{wording}", None
+        self.fingerprint, self._run = f"text-{_named(model, self.folder, self.dtype)}-{_short_hash(chr(10).join(self.templates))}", None
 
     def encode(self, texts: list[str]) -> np.ndarray: # m×d float32, rows of length 1
         "Embeddings of m texts."
-        texts = list(texts)
+        texts, rows = list(texts), np.empty((len(texts), self.dim), np.float32)
         if self._run is None: self._run = _text_runner(self)
-        rows = [_unit_mean([self._run([t.format(text) for text in texts[at:at + 256]]) for t in self.templates]) for at in range(0, len(texts), 256)]
-        return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # about equal lengths in a batch: little padding
+        for batch in (order[at:at + 256] for at in range(0, len(texts), 256)):
+            rows[batch] = _unit_mean([self._run([t.format(texts[i]) for i in batch]) for t in self.templates])
+        return rows
 
 # %% ../nbs/16_towers.ipynb #cell-033
 def _short_hash(text: str) -> str: # 8 hexadecimal digits
@@ -268,6 +269,15 @@ def _unit_mean(many: list[np.ndarray]) -> np.ndarray:
     return unit(np.mean([unit(x) for x in many], axis=0)).astype(np.float32)
 
 
+def _short_text(model, tokens): # OpenCLIP's CLIP, b×77 tokens to b×d features
+    "What `model.encode_text(tokens)` gives, without computing on the padding behind the longest text."
+    if not hasattr(model, "token_embedding") or model.text_pool_type != "argmax": return model.encode_text(tokens)
+    tokens = tokens[:, :int((tokens != 0).sum(dim=1).max())]
+    x = model.token_embedding(tokens) + model.positional_embedding[:tokens.shape[1]]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:tokens.shape[1], :tokens.shape[1]]))
+    return x[range(len(x)), tokens.argmax(dim=1)] @ model.text_projection  # at the end-of-text token, the largest number
+
+
 def _text_runner(tower: TextTower):
     "The function from sentences to features."
     import torch
@@ -276,18 +286,18 @@ def _text_runner(tower: TextTower):
         with _quietly(): tokens = open_clip.get_tokenizer(f"local-dir:{tower.folder}")
         model = _open_clip(tower.folder)
         del model.visual
-        features = lambda sentences: model.encode_text(tokens(sentences).to(tower.device))
+        features = lambda sentences: _short_text(model, tokens(sentences).to(tower.device))
     else:
         from transformers import AutoTokenizer
         tokenizer, model = AutoTokenizer.from_pretrained(tower.folder, local_files_only=True), _transformers("CLIPTextModelWithProjection", tower.folder)
-        packed = lambda sentences: tokenizer(sentences, padding="max_length", truncation=True, max_length=77, return_tensors="pt").to(tower.device)
+        packed = lambda sentences: tokenizer(sentences, padding=True, truncation=True, max_length=77, return_tensors="pt").to(tower.device)
         features = lambda sentences: model(**packed(sentences)).text_embeds
     model.to(tower.device, tower.dtype).requires_grad_(False)
     def run(sentences):
         with torch.inference_mode(): return features(sentences).float().cpu().numpy()
     return run
 
-# %% ../nbs/16_towers.ipynb #cell-037
+# %% ../nbs/16_towers.ipynb #cell-039
 class SentenceEncoder:
     """A sentence encoder e_T by name, loaded by sentence-transformers; rows of length 1. Raises as `ImageTower`.
 

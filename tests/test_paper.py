@@ -92,6 +92,12 @@ def test_missing_weights_are_named_at_once(work):
     assert done.returncode == 2 and "HF_HUB_OFFLINE" in done.stderr
 
 
+def test_embedding_without_captions_needs_one_model(work):
+    shutil.copytree(work / "models/facebook", work / "vision/facebook")
+    done = sac_seic(work, "embed", "photos", "shards", "--no-captions", "--preset", "paper", "--models-dir", "vision", "--image-encoder", "facebook/dinov2-base")
+    assert done.returncode == 0 and "24 images embedded" in done.stdout, done.stderr
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     "As much of the hub as a download needs: what a repository holds, and its files."
     models, served = None, []
