@@ -3,6 +3,7 @@
 Everything a page needs lies beside it. The build fails on an unresolved reference, a broken link, wrong TeX,
 anything fetched from elsewhere, or a notebook that made no page. Needs the dev extra, Node.js and npm."""
 
+import functools
 import html
 import json
 import os
@@ -21,26 +22,28 @@ LEFTOVER = re.compile(r"\$\$|\\\(|\\\[|\?@|@(?:eq|fig|sec|tbl)-\w+|\{#[\w-]+\}|^
 
 
 def process_notebooks():
-    "Fill _proc with the notebooks as nbdev documents them; nbdev_docs does the same before it calls Quarto."
+    "Fill _proc with the notebooks as nbdev documents them, those that changed; nbdev_docs does the same before it calls Quarto."
     import nbdev.doclinks
-    from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+    from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
 
     refresh_quarto_yml()
     nbdev.doclinks._build_modidx()
-    nbdev_sidebar.__wrapped__()
-    return proc_nbs(force=True)
+    return proc_nbs(n_workers=0)  # one process: what takes long is importing torch, and two would both do it
 
 
 def render_pages(proc):
-    "Let smalldocs (which calls crossref.py first) write the pages, and name each after its output-file."
+    "Let smalldocs (which calls prerender.py first) write the pages, and name each after its output-file."
+    import smalldocs.highlight
     import smalldocs.layout
     import smalldocs.site
     from nbdev.config import get_config
 
     smalldocs.layout.KATEX = "site_libs/katex"
+    smalldocs.highlight.css_class = functools.cache(smalldocs.highlight.css_class)
     site = smalldocs.site.build(proc, quiet=True)
-    if warnings := [w for w in site.warnings if "output-file is not read" not in w]: sys.exit("\n".join(["smalldocs warns:", *warnings]))
+    told = re.compile("output-file is not read|respect-user-color-scheme is ignored")  # the first is done below, the second is what smalldocs does anyway
+    if warnings := [w for w in site.warnings if not told.search(w)]: sys.exit("\n".join(["smalldocs warns:", *warnings]))
     shutil.rmtree(docs := get_config().doc_path, ignore_errors=True)
     shutil.move(site.out, docs)
     names = {f"{nb.stem}.html": re.search(r"output-file: (\S+\.html)", nb.read_text(encoding="utf-8"))[1] for nb in proc.glob("*.ipynb")}

@@ -1,5 +1,4 @@
-"""Number equations and figures, and turn the references to them into links. Run by Quarto and smalldocs alike
-(`pre-render` in _quarto.yml) in nbdev's _proc folder, whose notebooks it rewrites.
+"""Number equations and figures, and turn the references to them into links.
 
     $$ x \\tag{8} $$ {#eq-sac-8}    keeps the paper's number; without \\tag it is ours, "5.1" in notebook 05
     #| label: fig-auc              a figure, numbered within its page, as is ![caption](picture.png){#fig-auc}
@@ -10,7 +9,6 @@
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import yaml
@@ -74,31 +72,17 @@ def link(page, text):
     return REFERENCE.sub(linked, text)
 
 
-def texts(notebook):
-    "Every piece of text in a notebook that may define or hold a reference, with the function that replaces it."
-    for cell in notebook["cells"]:
-        if cell["cell_type"] in ("markdown", "code"):
-            yield cell["cell_type"], cell, "source"
-        for output in cell.get("outputs", []):
-            if "text/markdown" in output.get("data", {}): yield "markdown", output["data"], "text/markdown"
-
-
-def main():
-    if Path.cwd().name != "_proc": return  # never rewrite the notebooks in nbs/
-    pages = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in sorted(Path().glob("*.ipynb"))}
-    for page, notebook in pages.items():
-        count = {"page": (re.match(r"\d+", page) or [page[:-6]])[0].lstrip("0") or "0", "eq": 0, "fig": 0}
-        for kind, at, key in texts(notebook):
+def number_and_link(pages):
+    "Number and link all pages; returns what is wrong."
+    for name, page in pages.items():
+        count = {"page": (re.match(r"\d+", name) or [Path(name).stem])[0].lstrip("0") or "0", "eq": 0, "fig": 0}
+        for kind, at, key in page.texts():
             text = "".join(at[key])
             if kind == "markdown":
-                text = number_equations(page, text, count)
-                for heading, label in SECTION.findall(text): define(label, page, heading, heading)
-            at[key] = number_figures(page, text, count)
-    for page, notebook in pages.items():
-        for kind, at, key in texts(notebook):
-            if kind == "markdown": at[key] = link(page, at[key])
-        Path(page).write_text(json.dumps(notebook), encoding="utf-8")
-    if problems: sys.exit("\n".join(["The references do not resolve:", *problems]))
-
-
-if __name__ == "__main__": main()
+                text = number_equations(name, text, count)
+                for heading, label in SECTION.findall(text): define(label, name, heading, heading)
+            at[key] = number_figures(name, text, count)
+    for name, page in pages.items():
+        for kind, at, key in page.texts():
+            if kind == "markdown": at[key] = link(name, at[key])
+    return problems

@@ -4,6 +4,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 
 def pytest_configure(config):
     if hasattr(config, "workerinput"): return  # a worker of pytest-xdist inherits what is set here
@@ -15,3 +17,16 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     if hasattr(config, "cache_folder"): shutil.rmtree(config.cache_folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    "Headless Chromium, the one installed on this machine: none is downloaded."
+    if (chromium := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")) is None:
+        pytest.skip("no Chromium here: install Debian's package chromium to run the tests in the browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        window = driver.chromium.launch(executable_path=chromium)
+        yield window
+        window.close()

@@ -1,0 +1,49 @@
+"""Make the pages out of nbdev's processed notebooks, before they are rendered. Run by Quarto and smalldocs alike
+(`pre-render` in _quarto.yml) in the folder _proc, whose files it rewrites; it may run again on its own output.
+
+1. colours.py colours the symbols of the equation notebooks.
+2. gather.py fills the pages that are made from other pages, and ties equations, functions, tests and index together.
+3. crossref.py numbers equations and figures and turns the references to them into links."""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+import colours
+import crossref
+import gather
+
+BEFORE = Path(".before")  # what nbdev wrote, kept so that a second run starts from it; Quarto and smalldocs pass over such folders
+SUFFIXES = {".ipynb", ".qmd", ".js"}
+
+
+def digest(path): return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start():
+    "Put every file back that an earlier run rewrote, and keep a copy of every new one."
+    BEFORE.mkdir(exist_ok=True)
+    made = json.loads((BEFORE / "made.json").read_text()) if (BEFORE / "made.json").exists() else {}
+    files = [p for p in sorted(Path().iterdir()) if p.suffix in SUFFIXES]
+    for path in files:
+        ours = made.get(path.name) == digest(path)
+        shutil.copyfile(*((BEFORE / path.name, path) if ours else (path, BEFORE / path.name)))
+    return files
+
+
+def main():
+    if Path.cwd().name != "_proc": return  # never rewrite the notebooks in nbs/
+    files = start()
+    pages = {p.name: gather.Page(p) for p in files if p.suffix != ".js"}
+    for name, page in pages.items(): colours.colour_page(name, page)
+    problems = gather.gather(pages) + crossref.number_and_link(pages)
+    for page in pages.values(): page.write()
+    gather.fill_script(Path("site.js"), pages)
+    (BEFORE / "made.json").write_text(json.dumps({p.name: digest(p) for p in files}))
+    if problems: sys.exit("\n".join(["The pages do not fit together:", *problems]))
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,196 @@
+"""Every page of the built site in a browser, and the equation index from paper to page, function, test and back.
+
+Needs the site in _docs (python .ci/build_site.py) and Chromium."""
+
+import csv
+import functools
+import http.server
+import json
+import re
+import sys
+import threading
+
+import pytest
+from nbdev.config import get_config
+
+ROOT, SITE = get_config().config_path, get_config().doc_path
+PAGES = sorted(p.name for p in SITE.glob("*.html"))
+AXE = ROOT / ".ci" / "node_modules" / "axe-core" / "axe.min.js"
+pytestmark = pytest.mark.skipif(not PAGES or not AXE.exists(), reason="no site in _docs yet: python .ci/build_site.py builds it")
+
+NUMBERS = [("sac", n) for n in range(1, 15)] + [("seic", n) for n in range(1, 14)]
+# What a reader sees, without code and without what KaTeX keeps for screen readers
+TEXT = """() => { const body = document.body.cloneNode(true);
+  body.querySelectorAll('code, pre, script, style, .katex, select').forEach(e => e.remove()); return body.textContent; }"""
+RAW = re.compile(r"\$\$|\\\(|\\\[|\\(?:frac|sum|bar|mathcal|text|tag)\b|\?\?|\?@|(?<!\w)@(?:eq|fig|sec|tbl)-\w|\{#[\w-]+\}|^:::|^#\| |<!-- gathered", re.M)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    "Opens a page and notes what it complains about and asks for; closes it after the test."
+    contexts = []
+
+    def opened(name, **options):
+        contexts.append(browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)))
+        page = contexts[-1].new_page()
+        page.complaints, page.asked = [], []
+        page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("response", lambda answer: page.complaints.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+        page.goto(address + name, wait_until="load")
+        return page
+
+    yield opened
+    for context in contexts: context.close()
+
+
+def serious(page):
+    "axe-core's serious and critical findings, with everything that folds unfolded."
+    page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important }")
+    page.evaluate("""document.querySelectorAll('details').forEach(d => d.open = true);
+                     document.querySelectorAll('.callout-collapse').forEach(d => d.classList.add('show'))""")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [(v["id"], v["help"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found if v["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_sound(open_page, address, name):
+    page = open_page(name)
+    assert not page.complaints
+    assert all(url.startswith((address, "data:")) for url in page.asked), page.asked
+    assert not RAW.findall(text := page.evaluate(TEXT)), [text[max(0, m.start() - 40):m.end() + 40] for m in RAW.finditer(text)]
+    assert not page.evaluate("[...document.images].filter(i => !i.alt.trim() || !i.naturalWidth).map(i => i.outerHTML.slice(0, 100))")
+    assert not page.evaluate("[...document.querySelectorAll('.katex-error')].map(e => e.textContent)")
+    assert page.title() and page.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible(open_page, name, scheme):
+    page = open_page(name, color_scheme=scheme)
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).every(c => c < 80)")
+    assert dark == (scheme == "dark")
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_fits_a_phone(open_page, name):
+    page = open_page(name, viewport={"width": 390, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate("document.querySelectorAll('.callout-collapse').forEach(d => d.classList.add('show'))")
+    page.mouse.wheel(500, 0)
+    assert page.evaluate("[document.documentElement.scrollWidth, scrollX]") == [390, 0]
+
+
+def test_links_and_anchors_resolve():
+    sys.path.insert(0, str(ROOT / ".ci"))
+    import build_site
+
+    assert list(build_site.check(SITE)) == []
+
+
+def test_sidebar_holds_every_page(open_page):
+    page = open_page("index.html")
+    listed = page.evaluate("[...document.querySelectorAll('#quarto-sidebar a[href]')].map(a => a.getAttribute('href').split('#')[0].replace('./', ''))")
+    assert set(PAGES) <= set(listed)
+
+
+@pytest.fixture(scope="module")
+def index(browser, address):
+    "The symbols page, and a way to open the pages it leads to, each once."
+    context = browser.new_context()
+
+    @functools.cache
+    def page(name):
+        opened = context.new_page()
+        opened.goto(address + name)
+        return opened
+
+    yield page
+    context.close()
+
+
+def plain(tex):
+    "TeX without what differs between a displayed equation and its copy in the index."
+    return re.sub(r"\\tag\{.*?\}|\\displaystyle|\s|[{}]", "", tex).replace(r"\vert", "|")
+
+
+@pytest.mark.parametrize("paper, number", NUMBERS, ids=lambda x: str(x))
+def test_equation_has_page_function_and_test(index, paper, number):
+    label = f"{paper}-{number}"
+    row = index("symbols.html").locator(f"tr:has(#idx-{label})")
+    walk, function, test = (row.locator("a").nth(n).get_attribute("href").split("#") for n in range(3))
+    assert walk[1] == f"eq-{label}" and walk[0] == function[0] == test[0]
+    there = index(walk[0])
+    assert there.locator(f'[id="{function[1]}"]').count() == there.locator(f'[id="{test[1]}"]').count() == 1
+    named = next(r for r in csv.DictReader((ROOT / "nbs/equations.csv").read_text(encoding="utf-8").splitlines()) if (r["paper"].lower(), r["number"]) == (paper, str(number)))
+    assert function[1] == named["function"].lower() and row.locator("a").nth(1).inner_text() == named["function"]
+    # the first displayed formula after the anchor has the paper's number, and is the one the index shows
+    display = there.locator(f'xpath=//*[@id="{walk[1]}"]/following::*[contains(@class, "katex-display")][1]')
+    assert display.locator(".tag").inner_text().strip() == f"({number})"
+    shown, copied = (place.locator("annotation").first.text_content() for place in (display, row))
+    assert plain(shown) == plain(copied)
+    back = there.locator(f'a[href="symbols.html#idx-{label}"]')
+    assert back.count() == 1 and named["function"] in back.locator("xpath=..").inner_text()
+    # the test anchor stands right before code that calls the function and asserts something
+    code = there.locator(f'xpath=//*[@id="{test[1]}"]/following::pre[1]').inner_text()
+    assert f"{named['function']}(" in code and re.search(r"assert|raises", code)
+
+
+def test_search_finds_a_symbol(open_page):
+    page = open_page("index.html")
+    page.keyboard.press("/")
+    page.keyboard.type("bidirectional_alignment")
+    page.wait_for_selector("a[href*='sac_losses.html']:visible >> nth=0")
+
+
+def test_equations_seen_are_remembered(open_page):
+    page = open_page("sac_losses.html")
+    page.evaluate("document.getElementById('eq-sac-14').scrollIntoView({behavior: 'instant'})")
+    page.wait_for_function("!document.querySelector('.progress-box').textContent.startsWith('0 of')")
+    said = page.inner_text(".progress-box")
+    assert said.endswith("of 27 equations seen")
+    page.reload()
+    assert int(page.inner_text(".progress-box").split()[0]) >= int(said.split()[0]) >= 1
+
+
+def test_theme_can_be_changed_and_stays(open_page):
+    page = open_page("index.html", color_scheme="light")
+    page.click(".quarto-color-scheme-toggle:visible")
+    page.goto(page.url.replace("index.html", "sac.html"))
+    assert page.evaluate("document.documentElement.classList.contains('quarto-dark') || document.body.classList.contains('quarto-dark')")
+
+
+def test_tab_reaches_the_text_and_is_seen(open_page):
+    page = open_page("sac_losses.html")
+    reached = set()
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        at = page.evaluate("(() => { const e = document.activeElement; return [!!e.closest('main'), getComputedStyle(e).outlineStyle !== 'none' || getComputedStyle(e).boxShadow !== 'none'] })()")
+        reached.add(tuple(at))
+    assert (True, True) in reached and not any(inside and not seen for inside, seen in reached)
+
+
+@pytest.mark.parametrize("name, widget", [("sac_losses.html", "temperature"), ("sac_losses.html", "weights"), ("seic_losses.html", "balance")])
+def test_widget_stands_in_its_page(open_page, name, widget):
+    page = open_page(name)
+    box = page.locator(f'[data-widget="{widget}"]')
+    before = box.locator("[data-value]").evaluate_all("all => all.map(e => e.dataset.value)")
+    slider = box.locator("input[type=range]").first
+    slider.focus()
+    for _ in range(3): page.keyboard.press("ArrowRight")
+    assert before and box.locator("[data-value]").evaluate_all("all => all.map(e => e.dataset.value)") != before
