@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,11 @@ def output_markdown(output):
 
 def readme(notebook):
     "The whole README: links and pictures lead into nbs/, since the README lies one folder above the notebook."
+    settings = ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    site = settings["DEFAULT"]["doc_host"] + settings["DEFAULT"]["doc_baseurl"]
     text = "\n\n".join(filter(None, map(cell_markdown, notebook["cells"])))
+    text = re.sub(r"\]\((\w+)\.qmd\)", rf"]({site}/\1.html)", text)  # made from other pages, so only the site has them
     text = re.sub(r"\]\((?![a-z+]+:|#|/|\.\./)", "](nbs/", text).replace("](../", "](")
     return NOTE + "\n" + re.sub(r"(\]\([^)]*\))\{[^}]*\}", r"\1", text).strip() + "\n"
 

@@ -48,6 +48,20 @@
     if (place) watch.observe(place);
   }
 
+  // What opens by a click opens by the keyboard too, and says what it is.
+  for (const header of document.querySelectorAll(".callout-header[data-bs-toggle]")) {
+    header.setAttribute("role", "button");
+    header.tabIndex = 0;
+    header.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      header.click();
+    });
+  }
+  document.querySelectorAll("a[aria-label] > .bi[role=img]").forEach((icon) => { icon.removeAttribute("role"); icon.ariaHidden = "true"; });
+  document.querySelectorAll("a.sidebar-item-toggle").forEach((toggle) => toggle.setAttribute("role", "button"));
+  document.querySelector("nav.navbar")?.setAttribute("aria-label", "Site");
+
   // What scrolls sideways by itself (a wide table or equation) can be reached and scrolled with the keyboard.
   const reachable = () => {
     for (const box of document.querySelectorAll("main .katex-display, main pre, main .cell-output-display, main .table-scroll")) {

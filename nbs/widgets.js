@@ -222,7 +222,7 @@ function temperature(place) {
         html("li", {}, "weighted mean over the batch: ", shown("batch", intraContrastive(p, pBar, weight, t), 3))),
       picture(68, `Eq. 8 with B = ${B} and c = ${c}: perfect ${perfect.toFixed(2)}, uniform ${uniform.toFixed(2)}.`,
         word(0, 14, `Eq. 8 with B = ${B}, c = ${c} and weights 1`), ...bars)));
-    say(says, "At τ = ", shown("tau", t), " the largest entry of the softmax is ", shown("ratio", ratio, 1), " times the smallest: ",
+    say(says, "At τ = ", shown("tau", t), " the largest entry of the softmax is ", ratio < 1e4 ? shown("ratio", ratio, 1) : html("span", exact("ratio", ratio), "over 10000"), " times the smallest: ",
       ratio < 3 ? "nearly flat" : ratio < 20 ? "tilted" : "sharp", ". With B =\u00a0", shown("B", B, 0), " and c =\u00a0", shown("c", c, 0),
       " a perfect clustering loses ", shown("perfect", perfect), " and a uniform one ", shown("uniform", uniform),
       ", so all that can be won is ", shown("gap-percent", 100 * (1 - perfect / uniform), 0), " %.");

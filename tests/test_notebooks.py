@@ -67,3 +67,28 @@ def test_imports_have_cells_of_their_own(path):
         nodes = list(ast.walk(ast.parse(re.sub(r"^[%!].*", "", source, flags=re.M))))
         if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes) and any(isinstance(node, (ast.Expr, ast.Assign)) for node in nodes): mixed.append(n)
     assert not mixed, f"cells {mixed} of {path.name} mix imports with other code"
+
+
+LEADS = ["**Question.**", "**Symbols used here**", "**The equation.**", "{#eq-", "**By hand.**", "**Naive code.**", "**The exported code.**", "**Tests.**",
+         "#| label: fig-", 'title="What the paper leaves unsaid"', "**Exercises.**", 'title="Solution"']
+
+
+def walks():
+    "Every section, from one ## heading to the next, that holds a numbered equation of a paper."
+    for path in NOTEBOOKS:
+        text = "\n\n".join(source if cell["cell_type"] == "markdown" else "\n".join(re.findall(r"^#\| label: .*", source, re.M)) for _, source, cell in cells(path))
+        for section in re.split(r"^(?=## )", text, flags=re.M):
+            if labels := re.findall(r"\{#(eq-(?:sac|seic)-\d+)\}", section): yield pytest.param(section, id=" ".join(labels))
+
+
+@pytest.mark.parametrize("section", list(walks()))
+def test_every_equation_is_walked_in_full(section):
+    missing = [lead for lead in LEADS if lead not in section]
+    assert not missing
+    places = [section.index(lead) for lead in LEADS if lead != "#| label: fig-"]  # a plot may stand wherever it answers a question
+    assert places == sorted(places)
+
+
+def test_every_numbered_equation_is_there():
+    labels = sorted(label for walk in walks() for label in walk.id.split())
+    assert labels == sorted([f"eq-sac-{n}" for n in range(1, 15)] + [f"eq-seic-{n}" for n in range(1, 14)])

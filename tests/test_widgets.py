@@ -60,6 +60,7 @@ def numbers(page, widget: str) -> dict:
             "nodes => nodes.map(x => [x.dataset.name, x.dataset.value, x.textContent, x.closest('[hidden]') !== null])"):
         if hidden: continue
         value, text = float(value), text.replace("−", "-")
+        if text.startswith("over "): assert value > float(text[5:]); text = str(value)
         assert abs(float(text) - value) <= 0.5000001 * 10 ** -len(text.partition(".")[2]), (name, value, text)
         assert found.setdefault(name, value) == value, name
     return found
