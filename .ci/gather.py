@@ -116,6 +116,13 @@ def fold_plumbing(page):
         cell["source"] = f'#| code-fold: true\n#| code-summary: "{summary}"\n' + cell["source"]
 
 
+def drop_diagrams(page):
+    "scikit-learn's HTML pictures of an estimator are too pale to read; its text says the same."
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            if "sk-container" in "".join(output.get("data", {}).get("text/html", "")): del output["data"]["text/html"]
+
+
 def callouts(pages, title):
     "The callouts of a title, page by page, each under a link to where it stands."
     text = ""
@@ -180,6 +187,7 @@ def gather(pages):
     for name, page in pages.items():
         if page.notebook and re.match(r"\d", name): page.insert(2, head(name, page, index))
         fold_plumbing(page)
+        drop_diagrams(page)
     problems = tie(pages, index)
     made = {what: callouts(pages, title) for what, title in TITLES.items()} | {"api": api(pages)}
     for name, page in pages.items():
