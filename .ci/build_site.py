@@ -42,7 +42,7 @@ def render_pages(proc):
     smalldocs.layout.KATEX = "site_libs/katex"
     smalldocs.highlight.css_class = functools.cache(smalldocs.highlight.css_class)
     site = smalldocs.site.build(proc, quiet=True)
-    told = re.compile("output-file is not read|respect-user-color-scheme is ignored")  # the first is done below, the second is what smalldocs does anyway
+    told = re.compile("output-file is not read|(?:respect-user-color-scheme|html-math-method) is ignored")  # the first is done below, the others it does anyway
     if warnings := [w for w in site.warnings if not told.search(w)]: sys.exit("\n".join(["smalldocs warns:", *warnings]))
     shutil.rmtree(docs := get_config().doc_path, ignore_errors=True)
     shutil.move(site.out, docs)

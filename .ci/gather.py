@@ -153,8 +153,9 @@ def api(pages):
         for cell in page.cells:
             for output in cell.get("outputs", []):
                 doc = "".join(output.get("data", {}).get("text/markdown", ""))
-                m = re.match(r"---\n\n(\[source\].*?)\n\n### (\S+)\n(.*)", doc, re.S)
-                if "show_doc(" not in cell["source"] or not m: continue
+                if "show_doc(" not in cell["source"]: continue
+                doc = re.sub(r"^```.*?^```", lambda code: re.sub(r"\[`([^`]+)`\]\([^)]*\)", r"`\1`", code[0]), doc, flags=re.S | re.M)  # no links inside code
+                if not (m := re.match(r"---\n\n(\[source\].*?)\n\n### (\S+)\n(.*)", doc, re.S)): continue
                 output["data"]["text/markdown"] = doc.replace(f"\n### {m[2]}\n", f"\n### {m[2]} {{#{m[2].lower()}}}\n", 1)  # renderers differ in the names they would give
                 summary = found[1].replace("|", "\\|") if (found := re.search(r"^\*(.+?)\*$", m[3], re.M)) else ""
                 table += f"| [`{m[2]}`](#{m[2].lower()}) | {summary} |\n"

@@ -92,3 +92,30 @@ def test_every_equation_is_walked_in_full(section):
 def test_every_numbered_equation_is_there():
     labels = sorted(label for walk in walks() for label in walk.id.split())
     assert labels == sorted([f"eq-sac-{n}" for n in range(1, 15)] + [f"eq-seic-{n}" for n in range(1, 14)])
+
+
+def test_reading_paths_say_how_long_they_take(monkeypatch):
+    "The minutes on the landing page are those of the linked page or section, counted as the page heads count them."
+    monkeypatch.syspath_prepend(get_config().config_path / ".ci")
+    import gather
+
+    def section(page, anchor):
+        "The cells from the heading that holds the anchor, or is it, to the next one of its rank."
+        starts = [n for n, cell in enumerate(page.cells) if cell["cell_type"] == "markdown" and re.match(r"## ", cell["source"])]
+        slug = lambda cell: re.sub(r"[^\w.-]", "", re.match(r"## (.*)", cell["source"])[1].lower().replace(" ", "-"))
+        for start, end in zip(starts, [*starts[1:], len(page.cells)]):
+            part = page.cells[start:end]
+            if slug(part[0]) == anchor or any(f"#{anchor}" in cell["source"] for cell in part): return part
+        raise AssertionError(f"no {anchor} in {page.path.name}")
+
+    folder = get_config().nbs_path
+    rows = re.findall(r"^\| \d[^|]* \| (.+?) \| (\d+) \|", "\n".join(source for _, source, _ in cells(folder / "index.ipynb", "markdown")), re.M)
+    evening, course = rows[:8], rows[8:]
+    assert len(course) == 11 and 35 <= sum(int(said) for _, said in evening) <= 60
+    for read, said in evening[1:]:
+        name, anchor = re.search(r"\((\w+\.ipynb)#([\w-]+)\)", read).groups()
+        assert abs(gather.minutes(section(gather.Page(folder / name), anchor)) - int(said)) <= 2, read
+    for read, said in course:
+        whole = sum(gather.minutes(gather.Page(folder / name).cells) for name in set(re.findall(r"(\w+\.ipynb)", read)))
+        assert int(said) <= whole + 4, read
+        if not re.search(r"#|up to|\d to \d", read): assert abs(int(said) - whole) <= 4, (read, whole)  # whole pages
