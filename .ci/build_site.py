@@ -47,9 +47,10 @@ def render_pages(proc):
     shutil.rmtree(docs := get_config().doc_path, ignore_errors=True)
     shutil.move(site.out, docs)
     names = {f"{nb.stem}.html": re.search(r"output-file: (\S+\.html)", nb.read_text(encoding="utf-8"))[1] for nb in proc.glob("*.ipynb")}
+    renamed = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})")
     for file in [*docs.glob("*.html"), *docs.glob("*.json"), *docs.glob("*.xml")]:
         text = file.read_text(encoding="utf-8")
-        for old, new in names.items(): text = re.sub(rf"(?<![\w-]){re.escape(old)}", new, text)
+        text = renamed.sub(lambda m: names[m[0]], text)
         file.unlink()
         file.with_name(names.get(file.name, file.name)).write_text(text, encoding="utf-8")
     pages = {p.name: p.read_text(encoding="utf-8") for p in docs.glob("*.html")}

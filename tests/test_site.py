@@ -131,6 +131,13 @@ def test_sidebar_holds_every_page(open_page):
     assert set(PAGES) <= set(listed)
 
 
+@pytest.mark.parametrize("name, title", [("unsaid.html", "What the paper leaves unsaid"), ("misprints.html", "A slip in the paper")])
+def test_every_callout_is_gathered(open_page, name, title):
+    notebooks = "".join(p.read_text(encoding="utf-8") for p in get_config().nbs_path.glob("[0-9]*.ipynb"))
+    gathered = open_page(name).locator("main h3 a[href*='.html#']")
+    assert gathered.count() == notebooks.count(f'title=\\"{title}\\"') > 5
+
+
 @pytest.fixture(scope="module")
 def index(browser, address):
     "The symbols page, and a way to open the pages it leads to, each once."
