@@ -6,7 +6,7 @@ import re
 
 COLOURS = {"image": "mediumblue", "text": "sienna", "weight": "darkgreen", "tau": "purple"}  # styles.css sets the exact shades
 SYMBOLS = {  # letter (with any accent): role; a letter of SEIC with ^v or ^t takes the role of that superscript
-    "SAC": {"image": "p v x f_V e_V theta_V calN^V d_v", "text": "q t y f_T e_T theta_T calN^T d_t", "weight": "w", "tau": "tau"},
+    "SAC": {"image": "p v x f_V e_V theta_V calN^V d_v", "text": "q t y f_T e_T theta_T calN^T d_t", "weight": "w_i w^IN w^CN", "tau": "tau"},
     "SEIC": {"image": "v I f_v g_v c_v r p^v mu^v b^v q^v", "text": "t n calN f_t g_t c_t p^t mu^t b^t", "weight": "h w", "tau": "tau"},
 }
 ROLES = {paper: {name: role for role, names in roles.items() for name in names.split()} for paper, roles in SYMBOLS.items()}
@@ -22,7 +22,7 @@ SYMBOL = re.compile(
 
 def role(paper, letter, scripts):
     "Which colour a symbol has, or None."
-    low, high = (re.sub(r"\\mathrm|[{}\s]", "", m[1]) if (m := re.search(rf"\{mark}\s*({GROUP})", scripts)) else "" for mark in "_^")
+    low, high = (re.sub(r"\\(?:mathrm|text)|[{}\s]", "", m[1]) if (m := re.search(rf"\{mark}\s*({GROUP})", scripts)) else "" for mark in "_^")
     return next((ROLES[paper][name] for name in (f"{letter}_{low}", f"{letter}^{high}", letter) if name in ROLES[paper]), None)
 
 

@@ -25,10 +25,17 @@
     }
   }
 
-  function remember(entries) {
-    const news = entries.filter((e) => e.isIntersecting).map((e) => e.target.id);
-    if (!news.some((id) => !seen.has(id))) return;
-    news.forEach((id) => seen.add(id));
+  // An equation counts as seen when it has stayed in view for a second.
+  const waiting = new Map();
+  function look(entries) {
+    for (const { target, isIntersecting } of entries) {
+      clearTimeout(waiting.get(target.id));
+      if (isIntersecting && !seen.has(target.id)) waiting.set(target.id, setTimeout(remember, 1000, target.id));
+    }
+  }
+
+  function remember(label) {
+    seen.add(label);
     try { localStorage.setItem(key, JSON.stringify([...seen])); } catch { /* then only for this page */ }
     if (sidebar) show();
   }
@@ -42,7 +49,7 @@
     sidebar.querySelector(".sidebar-menu-container, ul")?.before(box);
     show();
   }
-  const watch = new IntersectionObserver(remember, { rootMargin: "0px 0px -20% 0px" });
+  const watch = new IntersectionObserver(look, { rootMargin: "0px 0px -20% 0px" });
   for (const label of pages[here] || []) {
     const place = document.getElementById(label);
     if (place) watch.observe(place);
