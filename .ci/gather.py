@@ -134,7 +134,7 @@ def callouts(pages, title):
             def anchored(m):
                 nonlocal found
                 here = HEADING.findall(cell["source"][:m.start()])
-                anchor = f"{'-'.join(title.lower().split()[:2])}-{len(found)}"
+                anchor = f"{'-'.join(title.lower().split()[:2])}-{found.count('### ') + 1}"
                 body = m[1].replace("](#", f"]({name}#")
                 found += f"\n### [{here[-1] if here else section}]({name}#{anchor})\n\n{body}\n"
                 return f'<span id="{anchor}"></span>\n\n{m[0]}'
