@@ -109,13 +109,19 @@ def test_symbols_have_four_colours(open_page):
     assert len(set(page.evaluate("[...document.querySelectorAll('.katex [style*=color]')].map(e => getComputedStyle(e).color)"))) == 4
 
 
+CUT_OFF = """() => {  // what reaches beyond the screen and stands in no box that scrolls: the body hides it
+  const scrolls = (e) => { for (; e && e.tagName !== 'MAIN'; e = e.parentElement) if (/auto|scroll/.test(getComputedStyle(e).overflowX)) return true };
+  return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length && !scrolls(e))
+    .filter(e => !e.closest('.katex-mathml, .visually-hidden') && !e.ownerSVGElement).map(e => e.outerHTML.slice(0, 90)).slice(0, 5) }"""
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_fits_a_phone(open_page, name):
     page = open_page(name, viewport={"width": 390, "height": 800})
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     page.evaluate("document.querySelectorAll('.callout-collapse').forEach(d => d.classList.add('show'))")
-    page.mouse.wheel(500, 0)
-    assert page.evaluate("[document.documentElement.scrollWidth, scrollX]") == [390, 0]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate(CUT_OFF) == []
 
 
 def test_links_and_anchors_resolve():
