@@ -29,9 +29,7 @@ class Page:
         self.front = yaml.safe_load(front[1]) if front else {}
         self.title = self.front.get("title", self.path.stem)
 
-    def write(self):
-        text = json.dumps(self.notebook) if self.notebook else self.cells[0]["source"]
-        self.path.write_text(text, encoding="utf-8")
+    def text(self): return json.dumps(self.notebook) if self.notebook else self.cells[0]["source"]
 
     def texts(self):
         "Every piece of text that may define or hold a reference: its kind, and where it stands."
@@ -202,8 +200,8 @@ def gather(pages):
     return problems
 
 
-def fill_script(path, pages):
-    "Tell site.js which equations stand on which page."
+def filled_script(path, pages):
+    "The script, told which equations stand on which page."
     where = {}
     for row in equations(): where.setdefault(pages[f"{row['notebook']}.ipynb"].front["output-file"], []).append(row["label"])
-    path.write_text(path.read_text(encoding="utf-8").replace("/* equations by page */ {}", json.dumps(where)), encoding="utf-8")
+    return Path(path).read_text(encoding="utf-8").replace("/* equations by page */ {}", json.dumps(where))

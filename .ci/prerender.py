@@ -11,7 +11,6 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.dont_write_bytecode = True
 import colours
 import crossref
 import gather
@@ -20,7 +19,7 @@ BEFORE = Path(".before")  # what nbdev wrote, kept so that a second run starts f
 SUFFIXES = {".ipynb", ".qmd", ".js"}
 
 
-def digest(path): return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(text): return hashlib.sha256(text.encode()).hexdigest()
 
 
 def start():
@@ -29,7 +28,7 @@ def start():
     made = json.loads((BEFORE / "made.json").read_text()) if (BEFORE / "made.json").exists() else {}
     files = [p for p in sorted(Path().iterdir()) if p.suffix in SUFFIXES]
     for path in files:
-        ours = made.get(path.name) == digest(path)
+        ours = made.get(path.name) == digest(path.read_text(encoding="utf-8"))
         shutil.copyfile(*((BEFORE / path.name, path) if ours else (path, BEFORE / path.name)))
     return files
 
@@ -40,9 +39,9 @@ def main():
     pages = {p.name: gather.Page(p) for p in files if p.suffix != ".js"}
     for name, page in pages.items(): colours.colour_page(name, page)
     problems = gather.gather(pages) + crossref.number_and_link(pages)
-    for page in pages.values(): page.write()
-    gather.fill_script(Path("site.js"), pages)
-    (BEFORE / "made.json").write_text(json.dumps({p.name: digest(p) for p in files}))
+    texts = {name: page.text() for name, page in pages.items()} | {"site.js": gather.filled_script("site.js", pages)}
+    (BEFORE / "made.json").write_text(json.dumps({name: digest(text) for name, text in texts.items()}))  # first, so that a run cut short can be repeated
+    for name, text in texts.items(): Path(name).write_text(text, encoding="utf-8")
     if problems: sys.exit("\n".join(["The pages do not fit together:", *problems]))
 
 
