@@ -9,8 +9,8 @@ import pytest
 from nbdev.config import get_config
 from nbdev.test import test_nb as run_notebook
 
-NOTEBOOKS = sorted(get_config().nbs_path.glob("*.ipynb"))
-notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+NOTEBOOKS = sorted(p for p in get_config().nbs_path.rglob("[!.]*.ipynb") if not p.parent.name.startswith(("_", ".")))
+notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(get_config().nbs_path).with_suffix("").as_posix())
 run_notebook.__test__ = False  # its own name would make pytest collect it
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sac_seic.data import fashion_mnist_sample
+from sac_seic.data.images import fashion_mnist_sample
 from sac_seic.tiny import tiny_models
 
 COMMAND = """import functools
@@ -20,7 +20,7 @@ from sac_seic import evaluate, nouns
 every = nouns.wordnet_nouns()
 nouns.wordnet_nouns = lambda vocabulary: every[::300]  # a quicker vocabulary, and fewer steps in stage 2; all else is what a user gets
 evaluate.Enhancer = functools.partial(evaluate.Enhancer, steps=4)
-from sac_seic.cli import main; main()"""
+from sac_seic.tool.command import main; main()"""
 
 
 @pytest.fixture(scope="module")

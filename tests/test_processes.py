@@ -10,8 +10,8 @@ SCRIPT = """
 import sys
 import numpy as np
 from accelerate import PartialState
-from sac_seic.data import fashion_mnist_sample
-from sac_seic.encoders import MiniImageEncoder
+from sac_seic.data.images import fashion_mnist_sample
+from sac_seic.models.mini import MiniImageEncoder
 from sac_seic.enhance import Enhancer
 from sac_seic.sac import ClusterHead
 import torch

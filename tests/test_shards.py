@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sac_seic.data import ImageFolder, fashion_mnist_sample
-from sac_seic.encoders import embed_images
-from sac_seic.pairs import Preset, load_preset
-from sac_seic.shards import PartsFailed, _ray, embed_shards, open_shards
+from sac_seic.data.images import ImageFolder, fashion_mnist_sample
+from sac_seic.models.encoders import embed_images
+from sac_seic.models.encoders import Preset
+from sac_seic.models.presets import load_preset
+from sac_seic.data.shards import open_shards
+from sac_seic.tool.embed import PartsFailed, _ray, embed_shards
 
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
 
@@ -163,7 +165,7 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from test_shards import Models
-from sac_seic.shards import embed_shards
+from sac_seic.tool.embed import embed_shards
 try: print(len(embed_shards(sys.argv[2], sys.argv[3], Models(lambda batch: time.sleep(float(sys.argv[4]))), part_size=8).records))
 except OSError as error: print(type(error).__name__, error)
 """

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sac_seic.sac_losses import _contrast, cross_weight, four_neighbor_means, intra_contrastive, intra_weight, neighbor_mean
+from sac_seic.sac_losses import (_contrast, cross_weight, four_neighbor_means,
+    intra_contrastive, intra_weight, neighbor_mean)
 from sac_seic.seic_losses import DynamicBalance, alignment_objective, balance_loss
 
 NBS = Path(__file__).parent.parent / "nbs"
