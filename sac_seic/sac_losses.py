@@ -14,27 +14,34 @@ import torch
 import torch.nn.functional as F
 
 # %% ../nbs/03_sac_losses.ipynb #cell-012
+def _wide(x: torch.Tensor) -> torch.Tensor: return x if x.dtype == torch.float64 else x.float()
+
+
 def _rows(**named: torch.Tensor) -> list[torch.Tensor]:
     "The named tensors, checked to be B×c of one shape, in float32 or wider."
     first, shape = next((name, x.shape) for name, x in named.items())
     for name, x in named.items():
         if x.ndim != 2 or x.numel() == 0 or x.shape != shape:
             raise ValueError(f"{name} has shape {tuple(x.shape)} where {first} has {tuple(shape)}: "
-                             "both must be the same non-empty matrix, one row of cluster probabilities per sample.")
-    return [x if x.dtype == torch.float64 else x.float() for x in named.values()]
+                             "both must be the same non-empty matrix, one row of probabilities per sample.")
+    return [_wide(x) for x in named.values()]
 
 # %% ../nbs/03_sac_losses.ipynb #cell-013
+def _at_hand(x) -> bool: # on a GPU, a look makes the host wait
+    return not torch.is_tensor(x) or x.device.type == "cpu"
+
+
 def _probabilities(**named: torch.Tensor) -> list[torch.Tensor]:
-    "`_rows` for what goes under a logarithm: no entry may be negative."
+    "`_rows` for what goes under a logarithm: no entry may be negative (checked on the CPU)."
     for name, x in named.items():
-        if x.numel() and x.detach().amin() < 0:
+        if _at_hand(x) and x.numel() and x.detach().amin() < 0:
             raise ValueError(f"{name} has a negative entry: pass probabilities (softmax rows), not logits.")
     return _rows(**named)
 
 
 def _positive(**named: float) -> None:
     for name, value in named.items():
-        if not value > 0: raise ValueError(f"{name} is {value}: it must be above 0.")
+        if _at_hand(value) and not value > 0: raise ValueError(f"{name} is {value}: it must be above 0.")
 
 # %% ../nbs/03_sac_losses.ipynb #cell-018
 def neighbor_mean(
@@ -43,13 +50,16 @@ def neighbor_mean(
 ) -> torch.Tensor:     # p̄: B×c, row i the mean of p over the neighbours of i
     """Average of every sample's neighbours' assignments.
 
-    float32 (or float64 for float64 p); differentiable in p. Raises ValueError when an index is no row of p.
+    float32 (or float64 for float64 p); differentiable in p. Raises ValueError when an index is no row of p;
+    on a GPU the indices are not looked at.
     Source: SAC, the text under Eqs. 3 and 5."""
     p, = _rows(p=p)
     if nbr.ndim != 2 or nbr.numel() == 0:
-        raise ValueError(f"nbr has shape {tuple(nbr.shape)}: it must be B×k, at least one neighbour for each sample.")
-    if nbr.min() < 0 or nbr.max() >= len(p):
-        raise ValueError(f"nbr holds indices from {nbr.min()} to {nbr.max()}, but p has rows 0 to {len(p) - 1}.")
+        raise ValueError(f"nbr has shape {tuple(nbr.shape)}: it must be B×k, "
+                         "at least one neighbour for each sample.")
+    if _at_hand(nbr) and (nbr.min() < 0 or nbr.max() >= len(p)):
+        raise ValueError(f"nbr holds indices from {nbr.min()} to {nbr.max()}, "
+                         f"but p has rows 0 to {len(p) - 1}.")
     return F.embedding_bag(nbr, p, mode="mean")  # p̄_i = 1/k Σ_{j∈N_i} p_j, without a B×k×c copy
 
 # %% ../nbs/03_sac_losses.ipynb #cell-024
@@ -131,11 +141,11 @@ def cross_weight(
     return (balance * w_i2t + (1 - balance) * w_t2i).detach() # w^CN, Eq. 6
 
 # %% ../nbs/03_sac_losses.ipynb #cell-066
-def _contrast(anchor: torch.Tensor, target: torch.Tensor, temperature: float, similarity: str) -> torch.Tensor:
-    "−log softmax of each anchor's similarity to its own target among all targets of the batch: B."
+def _contrast(anchor: torch.Tensor, target: torch.Tensor, temperature: float, similarity: str):
+    "−log softmax of each anchor's similarity to its own target among all targets of the batch: B numbers."
     _positive(temperature=temperature)
     with torch.autocast(anchor.device.type, enabled=False):  # keep the B×B product in full precision
-        logits = (_unit(anchor, similarity) / temperature) @ _unit(target, similarity).T  # sim(p_i, p̄_j)/τ: B×B
+        logits = (_unit(anchor, similarity) / temperature) @ _unit(target, similarity).T # sim(p_i, p̄_j)/τ
         own = torch.arange(len(logits), device=logits.device)         # i's own target stands in column i
         return F.cross_entropy(logits, own, reduction="none")         # −log(e^{own} / Σ_j e^{…})
 
@@ -144,7 +154,8 @@ def _weighted_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Ten
     "Mean of w_i·loss_i over the batch; None weighs every sample 1."
     if weight is None: return loss.mean()
     if weight.shape != loss.shape:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}: it must hold one number per sample, {tuple(loss.shape)}.")
+        raise ValueError(f"weight has shape {tuple(weight.shape)}: it must hold one number per sample, "
+                         f"{tuple(loss.shape)}.")
     return (weight * loss).mean()
 
 # %% ../nbs/03_sac_losses.ipynb #cell-067
@@ -157,7 +168,8 @@ def intra_contrastive(
 ) -> torch.Tensor:       # L_RC^intra, a scalar
     """Weighted contrastive loss between every image's assignment and its text neighbours' mean one.
 
-    Mean over the batch, where the paper prints a sum. Raises ValueError for shapes that differ or temperature ≤ 0.
+    Mean over the batch, where the paper prints a sum.
+    Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SAC, Eq. 8."""
     p, p_bar = _rows(p=p, p_bar=p_bar)
     return _weighted_mean(_contrast(p, p_bar, temperature, similarity), weight)
@@ -172,9 +184,10 @@ def inter_contrastive(
     temperature: float = 1.1, # τ in Eqs. 10 and 11
     similarity: str = "cosine", # "cosine" or "dot"
 ) -> torch.Tensor:       # L_RC^inter, a scalar
-    """Weighted contrastive loss between each modality's assignments and the other's neighbour means, both ways.
+    """Weighted contrast between each modality's assignments and the other's neighbour means, both ways.
 
-    Mean over the batch, where the paper prints a sum. Raises ValueError for shapes that differ or temperature ≤ 0.
+    Mean over the batch, where the paper prints a sum.
+    Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SAC, Eqs. 9 to 11."""
     p, q, q_bar, p_bar = _rows(p=p, q=q, q_bar=q_bar, p_bar=p_bar)
     image_to_text = _contrast(p, q_bar, temperature, similarity)  # L^{i→t} without its weight, Eq. 10
@@ -189,11 +202,16 @@ def _contrastive_parts(p, q, means, temperature, scale, balance, similarity, wei
             raise ValueError(f"{name} is {given!r}: it must be a tuple with any of {known}.")
     intra = inter = p.new_zeros((), dtype=torch.float32)
     if "intra" in terms:
-        w = intra_weight(p, q, means.p_bar_text, means.q_bar_image, scale, balance, similarity) if "IN" in weights else None
+        w = None
+        if "IN" in weights:
+            w = intra_weight(p, q, means.p_bar_text, means.q_bar_image, scale, balance, similarity)
         intra = intra_contrastive(p, means.p_bar_text, w, temperature, similarity)  # Eq. 8
     if "inter" in terms:
-        w = cross_weight(p, q, means.q_bar_text, means.p_bar_image, scale, balance, similarity) if "CN" in weights else None
-        inter = inter_contrastive(p, q, means.q_bar_text, means.p_bar_image, w, temperature, similarity)  # Eq. 9
+        w = None
+        if "CN" in weights:
+            w = cross_weight(p, q, means.q_bar_text, means.p_bar_image, scale, balance, similarity)
+        # Eq. 9
+        inter = inter_contrastive(p, q, means.q_bar_text, means.p_bar_image, w, temperature, similarity)
     return intra, inter
 
 # %% ../nbs/03_sac_losses.ipynb #cell-100
@@ -279,7 +297,7 @@ def sac_objective(
     similarity: str = "cosine", # "cosine" or "dot"
     symmetric: bool = False, # both directions in Eq. 12
     weights: tuple[str, ...] = ("IN", "CN"), # weights in use (Table 5); one left out is 1
-    terms: tuple[str, ...] = ("intra", "inter"), # contrastive terms in use (Table 6; () leaves L_RC out, Table 4)
+    terms: tuple[str, ...] = ("intra", "inter"), # terms in use (Table 6; () leaves L_RC out, Table 4)
 ) -> SACLoss:
     """The whole objective of SAC on a batch, with its parts.
 

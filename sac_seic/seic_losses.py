@@ -7,13 +7,14 @@ __all__ = ['instance_contrastive', 'assignment_contrastive', 'weighted_centers',
            'DynamicBalance', 'AlignmentLoss', 'alignment_objective']
 
 # %% ../nbs/06_seic_losses.ipynb #cell-007
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .sac_losses import _EPS, _positive, _probabilities, balance_entropy
+from .sac_losses import _EPS, _positive, _probabilities, _wide, balance_entropy
 
 # %% ../nbs/06_seic_losses.ipynb #cell-013
 def _same_shape(**named: torch.Tensor) -> list[torch.Tensor]:
@@ -21,17 +22,22 @@ def _same_shape(**named: torch.Tensor) -> list[torch.Tensor]:
     (first, a), (second, b) = named.items()
     if a.ndim != 2 or a.numel() == 0 or a.shape != b.shape:
         raise ValueError(f"{first} has shape {tuple(a.shape)} and {second} {tuple(b.shape)}: "
-                         "both must be the same non-empty matrix, row i of one belonging to row i of the other.")
-    return [x if x.dtype == torch.float64 else x.float() for x in named.values()]
+                         "both must be the same non-empty matrix, with the rows in the same order.")
+    return [_wide(x) for x in named.values()]
 
 # %% ../nbs/06_seic_losses.ipynb #cell-014
-def _both_ways(a: torch.Tensor, b: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
-    "Contrast of row i of a with row i of b against all other rows, from a to b and from b to a: a scalar."
+def _both_ways(a: torch.Tensor, b: torch.Tensor, temperature: float | torch.Tensor,
+               kept=None) -> torch.Tensor:
+    "Contrast of row i of a with row i of b against all other rows (of those kept), both ways: a scalar."
     _positive(temperature=temperature)
     with torch.autocast(a.device.type, enabled=False):  # keep the product of all pairs in full precision
         logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature  # ⟨a_i, b_j⟩/τ
-        own = torch.arange(len(logits), device=logits.device)                   # i's partner stands in column i
-        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        own = torch.arange(len(logits), device=logits.device) # i's partner stands in column i
+        if kept is None: return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        own, n = own.where(kept, -100), kept.sum().clamp_min(1) # −100: cross_entropy skips the row
+        there, back = (x.masked_fill(~kept, -math.inf) for x in (logits, logits.T))
+        ways = [F.cross_entropy(x, own, reduction="sum") / n for x in (there, back)]
+        return (ways[0] + ways[1]) / 2
 
 # %% ../nbs/06_seic_losses.ipynb #cell-018
 def instance_contrastive(
@@ -52,9 +58,10 @@ def assignment_contrastive(
     pt: torch.Tensor, # p^t, the text head's assignments: B×K
     temperature: float = 0.5, # τ̂ in Eq. 4
 ) -> torch.Tensor:    # L_ass, a scalar
-    """Contrast between the two heads' columns: a cluster of one against the same cluster of the other, both ways.
+    """Contrast between the two heads' columns: each cluster against the other head's same cluster, both ways.
 
-    Columns are L2-normalised over the batch. Raises ValueError for shapes that differ, negative entries or temperature ≤ 0.
+    Columns are L2-normalised over the batch.
+    Raises ValueError for shapes that differ, negative entries or temperature ≤ 0.
     Source: SEIC, Eqs. 4 and 5."""
     pv, pt = _probabilities(pv=pv, pt=pt)
     return _both_ways(pv.T, pt.T, temperature)  # p̂_i is column i: (L_ass^{v→t} + L_ass^{t→v}) / 2
@@ -63,7 +70,7 @@ def assignment_contrastive(
 def weighted_centers(
     z: torch.Tensor, # projected features of one modality: B×d
     p: torch.Tensor, # assignments by the same modality's head: B×K
-    weighting: str = "probability", # "probability" as in Eqs. 6 and 7, or "mean", every member alike (Table 5)
+    weighting: str = "probability", # as in Eqs. 6 and 7, or "mean", every member alike (Table 5)
 ) -> torch.Tensor:   # μ: K×d, not normalised; a zero row for a cluster that nobody is in
     """Centre of every cluster in the batch: its members' features, weighted by how sure the head is of them.
 
@@ -71,7 +78,8 @@ def weighted_centers(
     negative entries in p, or an unknown weighting. Source: SEIC, Eqs. 6 and 7."""
     p, = _probabilities(p=p)
     if z.ndim != 2 or z.numel() == 0 or len(z) != len(p):
-        raise ValueError(f"z has shape {tuple(z.shape)} and p {tuple(p.shape)}: both need one row per sample.")
+        raise ValueError(f"z has shape {tuple(z.shape)} and p {tuple(p.shape)}: "
+                         "both need one row per sample.")
     if weighting not in ("probability", "mean"):
         raise ValueError(f'weighting is {weighting!r}: it must be "probability" or "mean".')
     member = F.one_hot(p.argmax(dim=1), p.shape[1]).to(p.dtype)  # 1(argmax p_i = k): B×K
@@ -91,10 +99,8 @@ def center_contrastive(
     than two left the loss is 0. Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SEIC, Eqs. 8 and 9."""
     mu_v, mu_t = _same_shape(mu_v=mu_v, mu_t=mu_t)
-    _positive(temperature=temperature)
     both = (mu_v != 0).any(dim=1) & (mu_t != 0).any(dim=1)  # clusters with members in both modalities
-    if both.sum() < 2: return 0 * (mu_v.sum() + mu_t.sum()) # nothing to contrast with, yet part of the graph
-    return _both_ways(mu_v[both], mu_t[both], temperature)  # (L_ctr^{v→t} + L_ctr^{t→v}) / 2
+    return _both_ways(mu_v, mu_t, temperature, kept=both)   # (L_ctr^{v→t} + L_ctr^{t→v}) / 2
 
 # %% ../nbs/06_seic_losses.ipynb #cell-074
 def balance_loss(
@@ -106,14 +112,15 @@ def balance_loss(
 
     Raises ValueError for shapes that differ. Source: SEIC, Eq. 10."""
     if not bv.shape == bt.shape == h.shape:
-        raise ValueError(f"bv, bt and h have shapes {tuple(bv.shape)}, {tuple(bt.shape)} and {tuple(h.shape)}: "
+        raise ValueError(f"bv, bt and h have shapes {tuple(bv.shape)}, "
+                         f"{tuple(bt.shape)} and {tuple(h.shape)}: "
                          "all need one number per cluster.")
-    b = torch.stack([bv, bt])
+    b, h = _wide(torch.stack([bv, bt])), _wide(h)
     return (b * b.clamp_min(_EPS).log() / h).sum()  # Σ_j (b_j^v log b_j^v + b_j^t log b_j^t) / h_j
 
 # %% ../nbs/06_seic_losses.ipynb #cell-079
 class DynamicBalance(nn.Module):
-    """The balance loss with its memory `h`, the share of images that each cluster got; a buffer, saved with the model.
+    """The balance loss with its memory `h`, the share of images that each cluster got: a buffer.
 
     Source: SEIC, Eq. 10 and the text above it."""
     def __init__(
@@ -121,11 +128,11 @@ class DynamicBalance(nn.Module):
         n_clusters: int,         # K
         momentum: float = 0.99,  # m: the share of the old h that an update keeps
         floor: float = 0.1,      # h_j counts as at least this share of the uniform 1/K
-        scaled: bool = True,     # K·h_j for h_j, so that a uniform h gives the plain balance; False: as printed
+        scaled: bool = True,     # K·h_j for h_j: a uniform h gives the plain balance; False: as printed
     ):
         super().__init__()
         if n_clusters < 1: raise ValueError(f"n_clusters is {n_clusters}: it must be at least 1.")
-        if not 0 <= momentum < 1: raise ValueError(f"momentum is {momentum}: it must be at least 0 and below 1.")
+        if not 0 <= momentum < 1: raise ValueError(f"momentum is {momentum}: it must be in [0, 1).")
         if not 0 < floor <= 1: raise ValueError(f"floor is {floor}: it must be above 0 and at most 1.")
         self.n_clusters, self.momentum, self.floor, self.scaled = n_clusters, momentum, floor, scaled
         self.register_buffer("h", torch.full((n_clusters,), 1 / n_clusters))
@@ -134,8 +141,9 @@ class DynamicBalance(nn.Module):
     def update(self, pv: torch.Tensor) -> None:
         "h ← m·h + (1 − m)·Hist(argmax p^v), from the image head's assignments pv: B×K."
         if pv.ndim != 2 or len(pv) == 0 or pv.shape[1] != self.n_clusters:
-            raise ValueError(f"pv has shape {tuple(pv.shape)}: it must have one row per sample and {self.n_clusters} columns.")
-        hist = torch.bincount(pv.argmax(dim=1), minlength=self.n_clusters) / len(pv)
+            raise ValueError(f"pv has shape {tuple(pv.shape)}: it must have one row per sample "
+                             f"and {self.n_clusters} columns.")
+        hist = F.one_hot(pv.argmax(dim=1), self.n_clusters).sum(dim=0) / len(pv)
         self.h.lerp_(hist.to(self.h), 1 - self.momentum)
 
     def forward(
@@ -143,7 +151,7 @@ class DynamicBalance(nn.Module):
         pv: torch.Tensor, # p^v, the image head's assignments: B×K
         pt: torch.Tensor, # p^t, the text head's: B×K
     ) -> torch.Tensor:    # L_bal, a scalar
-        "Eq. 10 on a batch; in training mode h is updated first. ValueError for shapes that differ or negative entries."
+        "Eq. 10 on a batch; in training mode h is updated first. ValueError as `balance_entropy` raises."
         pv, pt = _probabilities(pv=pv, pt=pt)
         if self.training: self.update(pv)
         h = self.h.clamp_min(self.floor / self.n_clusters)  # without gradient, and never near 0
@@ -161,7 +169,8 @@ class AlignmentLoss(NamedTuple):
 # %% ../nbs/06_seic_losses.ipynb #cell-094
 def _balancing(pv: torch.Tensor, pt: torch.Tensor, balance) -> torch.Tensor:
     if isinstance(balance, DynamicBalance): return balance(pv, pt)
-    if isinstance(balance, str) and balance == "entropy": return -balance_entropy(pv, pt)  # Table 4's "original balance term"
+    # Table 4's "original balance term"
+    if isinstance(balance, str) and balance == "entropy": return -balance_entropy(pv, pt)
     raise ValueError(f'balance is {balance!r}: it must be a DynamicBalance, "entropy" or None.')
 
 # %% ../nbs/06_seic_losses.ipynb #cell-095
@@ -170,7 +179,7 @@ def alignment_objective(
     zt: torch.Tensor, # t̃, projected text features: B×d
     pv: torch.Tensor, # p^v, the image head's assignments: B×K
     pt: torch.Tensor, # p^t, the text head's assignments: B×K
-    balance: DynamicBalance | str | None, # the balance with its history; "entropy" or None for Table 4's other rows
+    balance: DynamicBalance | str | None, # with its history; "entropy" or None for Table 4's other rows
     temperature: float | torch.Tensor = 0.07, # τ, trainable when it is a tensor with gradient
     cluster_temperature: float = 0.5, # τ̂
     alpha: float = 1.0, # α, share of L_ins
@@ -181,12 +190,15 @@ def alignment_objective(
 ) -> AlignmentLoss:
     """The whole objective of the alignment stage on a batch, with its parts.
 
-    A part whose share is 0 is not computed and reads 0 (and h is not updated). Raises ValueError as the parts do.
+    A part whose share is 0 is not computed and reads 0 (and h is not updated).
+    Raises ValueError as the parts do.
     Source: SEIC, Eq. 11."""
     instance = assignment = center = balancing = pv.new_zeros((), dtype=torch.float32)
     if alpha: instance = instance_contrastive(zv, zt, temperature)
     if beta: assignment = assignment_contrastive(pv, pt, cluster_temperature)
-    if gamma: center = center_contrastive(weighted_centers(zv, pv, weighting), weighted_centers(zt, pt, weighting), cluster_temperature)
+    if gamma:
+        centers = (weighted_centers(zv, pv, weighting), weighted_centers(zt, pt, weighting))
+        center = center_contrastive(*centers, cluster_temperature)
     if delta and balance is not None: balancing = _balancing(pv, pt, balance)
     total = alpha * instance + beta * assignment + gamma * center + delta * balancing  # L_align
     return AlignmentLoss(total, instance, assignment, center, balancing)
