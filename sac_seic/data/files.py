@@ -7,22 +7,22 @@ __all__ = ['write_atomic', 'tqdm_progress', 'no_progress']
 
 # %% ../../nbs/data/00_files.ipynb #imports
 import os
-import tempfile
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 # %% ../../nbs/data/00_files.ipynb #write-atomic
 def write_atomic(
-    path: str | Path,  # where to
-    chunks,            # bytes, or several pieces of them
+    path: str | Path,                # where to
+    content: bytes | Iterable[bytes],# all of it, or piece by piece
 ):
     "Write a file in one step: whoever looks sees it whole, or not at all. Raises OSError as the system does."
-    handle, part = tempfile.mkstemp(dir=Path(path).parent, prefix=".part-")
+    part = Path(path).with_name(f".part-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            for chunk in [chunks] if isinstance(chunks, bytes) else chunks: file.write(chunk)
+        with open(part, "xb") as file: file.writelines([content] if isinstance(content, bytes) else content)
         os.replace(part, path)
     except BaseException:
-        os.unlink(part)
+        part.unlink(missing_ok=True)
         raise
 
 # %% ../../nbs/data/00_files.ipynb #cell-073
