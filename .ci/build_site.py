@@ -21,6 +21,12 @@ MATHS = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</sp
 LEFTOVER = re.compile(r"\$\$|\\\(|\\\[|\?@|@(?:eq|fig|sec|tbl)-\w+|\{#[\w-]+\}|^:::|#\|", re.M)
 
 
+def html_pages(docs): return sorted(p for p in docs.rglob("*.html") if "site_libs" not in p.parts)
+
+
+def relative(to, page): return os.path.relpath(to, Path(page).parent)
+
+
 def process_notebooks():
     "Fill _proc with the notebooks as nbdev documents them, those that changed; nbdev_docs does the same before it calls Quarto."
     import nbdev.doclinks
@@ -46,22 +52,26 @@ def render_pages(proc):
     if warnings := [w for w in site.warnings if not told.search(w)]: sys.exit("\n".join(["smalldocs warns:", *warnings]))
     shutil.rmtree(docs := get_config().doc_path, ignore_errors=True)
     shutil.move(site.out, docs)
-    names = {f"{nb.stem}.html": re.search(r"output-file: (\S+\.html)", nb.read_text(encoding="utf-8"))[1] for nb in proc.glob("*.ipynb")}
+    notebooks = [nb for nb in proc.rglob("[!.]*.ipynb") if not nb.relative_to(proc).as_posix().startswith((".", "_"))]
+    names = {f"{nb.stem}.html": re.search(r"output-file: (\S+\.html)", nb.read_text(encoding="utf-8"))[1] for nb in notebooks}
     renamed = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})")
-    for file in [*docs.glob("*.html"), *docs.glob("*.json"), *docs.glob("*.xml")]:
+    for file in [*html_pages(docs), *docs.glob("*.json"), *docs.glob("*.xml")]:
         text = file.read_text(encoding="utf-8")
         text = renamed.sub(lambda m: names[m[0]], text)
         file.unlink()
         file.with_name(names.get(file.name, file.name)).write_text(text, encoding="utf-8")
-    pages = {p.name: p.read_text(encoding="utf-8") for p in docs.glob("*.html")}
+    pages = {p.relative_to(docs).as_posix(): p.read_text(encoding="utf-8") for p in html_pages(docs)}
     home = re.escape(f"{get_config().doc_host}{get_config().doc_baseurl}/")
-    def to_name(m):  # nbdev links every name to this address; not every method and private name is documented there
-        page, name = m.groups()
-        places = [f"#{n}" for n in (name, name.partition(".")[0]) if f'id="{n}"' in pages.get(page, "")]
-        return f'href="{page}{places[0] if places else ""}"'
-    for page, text in pages.items(): (docs / page).write_text(re.sub(rf'href="{home}(\w+\.html)#([\w.]+)"', to_name, text), encoding="utf-8")
+    for here, text in pages.items():
+        def to_name(m):  # nbdev links every name to this address; not every method and private name is documented there
+            page, name = m.groups()
+            places = [f"#{n}" for n in (name, name.partition(".")[0]) if f'id="{n}"' in pages.get(page, "")]
+            return f'href="{relative(page, here)}{places[0] if places else ""}"'
+        text = re.sub(rf'href="{home}([\w/]+\.html)#([\w.]+)"', to_name, text)
+        text = text.replace('"site_libs/katex', f'"{relative("site_libs/katex", here)}')
+        (docs / here).write_text(text, encoding="utf-8")
     for css in docs.rglob("*.css"): css.write_text(re.sub(r"@import url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")  # web fonts
-    if missing := set(names.values()) - set(pages): sys.exit(f"no page was made for {missing}")
+    if missing := set(names.values()) - {Path(page).name for page in pages}: sys.exit(f"no page was made for {missing}")
     return docs
 
 
@@ -70,7 +80,7 @@ def set_maths(docs):
     katex = HERE / "node_modules" / "katex"
     if not katex.is_dir():
         subprocess.run(["npm", "install", "--prefix", HERE, "--no-package-lock", "--no-audit", "--no-fund", "--silent"], check=True)
-    pages = {p: p.read_text(encoding="utf-8") for p in docs.glob("*.html")}
+    pages = {p: p.read_text(encoding="utf-8") for p in html_pages(docs)}
     for page, text in pages.items():  # smalldocs leaves captions alone: mark their maths as it marks a paragraph's
         pages[page] = re.sub(r"<figcaption>.*?</figcaption>", lambda m: re.sub(r"\$([^$]+)\$", r'<span class="math inline">\\(\1\\)</span>', m[0]), text, flags=re.S)
     todo = [[html.unescape(tex), kind == "display"] for text in pages.values() for kind, tex in MATHS.findall(text)]
@@ -79,7 +89,7 @@ def set_maths(docs):
     made = iter(json.loads(node.stdout))
     for page, text in pages.items():
         text = MATHS.sub(lambda m: next(made), text)
-        page.write_text(re.sub(r'<script[^>]*src="site_libs/katex/[^>]*></script>', "", text), encoding="utf-8")
+        page.write_text(re.sub(r'<script[^>]*src="[./]*site_libs/katex/[^>]*></script>', "", text), encoding="utf-8")
     shutil.copytree(katex / "dist" / "fonts", docs / "site_libs/katex/fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"))
     shutil.copy(katex / "dist" / "katex.min.css", docs / "site_libs/katex")
     return len(todo)
@@ -110,7 +120,7 @@ class Page(HTMLParser):
 
 def check(docs):
     "List everything that is wrong with the site."
-    pages = {p.name: Page(p.read_text(encoding="utf-8")) for p in sorted(docs.glob("*.html"))}
+    pages = {p.relative_to(docs).as_posix(): Page(p.read_text(encoding="utf-8")) for p in html_pages(docs)}
     for name, page in pages.items():
         for m in LEFTOVER.finditer(page.text): yield f"{name}: not rendered: {page.text[max(0, m.start() - 40):m.end() + 40]!r}"
         for url in page.loads:
@@ -118,8 +128,8 @@ def check(docs):
         for url in page.links + page.loads:
             if re.match(r"[a-z+]+:|//|#$", url): continue
             path, _, anchor = unquote(url).partition("#")
-            path = path.partition("?")[0] or name
-            if path.strip("./") and not (docs / path).exists(): yield f"{name}: broken link {url}"
+            path = os.path.normpath(Path(name).parent / path.partition("?")[0]) if path.partition("?")[0] else name
+            if not (docs / path).exists(): yield f"{name}: broken link {url}"
             elif anchor and path in pages and anchor not in pages[path].ids: yield f"{name}: broken link {url}: no such place in {path}"
     for css in docs.rglob("*.css"):
         for url in re.findall(r"@import[^;]*|url\(['\"]?(?:https?:)?//[^)]*", css.read_text(encoding="utf-8")): yield f"{css.relative_to(docs)}: loads {url}"
@@ -130,7 +140,7 @@ def main():
     docs = render_pages(process_notebooks())
     formulas = set_maths(docs)
     if problems := list(check(docs)): sys.exit("\n".join(["The site is not right:", *problems]))
-    print(f"{len(list(docs.glob('*.html')))} pages with {formulas} formulas in {docs.name}/")
+    print(f"{len(html_pages(docs))} pages with {formulas} formulas in {docs.name}/")
 
 
 if __name__ == "__main__": main()  # nbdev's workers import this file

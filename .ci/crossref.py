@@ -1,6 +1,6 @@
 """Number equations and figures, and turn the references to them into links.
 
-    $$ x \\tag{8} $$ {#eq-sac-8}    keeps the paper's number; without \\tag it is ours, "5.1" in notebook 05
+    $$ x \\tag{8} $$ {#eq-sac-8}    keeps the paper's number; without \\tag it is ours, "5.1" in notebook 05, "tool 2.1" in tool/02
     #| label: fig-auc              a figure, numbered within its page, as is ![caption](picture.png){#fig-auc}
     ## A heading {#sec-walk}       a section
     @eq-sac-8  @fig-auc  @sec-walk  [-@eq-sac-8]    references, to other pages too; -@ gives the number alone
@@ -9,7 +9,7 @@
 import json
 import os
 import re
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import yaml
 
@@ -57,6 +57,11 @@ def number_figures(page, text, count):
     return CAPTION.sub(captioned, text)
 
 
+def relative(to, page):
+    "The address of one page as seen from another."
+    return os.path.relpath(to, PurePosixPath(page).parent)
+
+
 def link(page, text):
     "Replace every reference by a link."
     def linked(m):
@@ -68,14 +73,16 @@ def link(page, text):
         where, number, words = target[label]
         paper = re.match(r"eq-(sac|seic)-", label)
         if paper and where != page: words = f"{paper[1].upper()} {words}"  # two papers have an Eq. (8)
-        return f"[{number if bare else words}]({'' if where == page else where}#{label})"
+        return f"[{number if bare else words}]({'' if where == page else relative(where, page)}#{label})"
     return REFERENCE.sub(linked, text)
 
 
 def number_and_link(pages):
     "Number and link all pages; returns what is wrong."
     for name, page in pages.items():
-        count = {"page": (re.match(r"\d+", name) or [Path(name).stem])[0].lstrip("0") or "0", "eq": 0, "fig": 0}
+        path = PurePosixPath(name)
+        number = (re.match(r"\d+", path.name) or [path.stem])[0].lstrip("0") or "0"
+        count = {"page": " ".join([*path.parent.parts, number]), "eq": 0, "fig": 0}
         for kind, at, key in page.texts():
             text = "".join(at[key])
             if kind == "markdown":

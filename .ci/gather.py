@@ -3,9 +3,10 @@ the links between an equation, the function that computes it, its test and the i
 
 import csv
 import json
+import os
 import re
 from base64 import b64decode
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 from nbdev.config import get_config
@@ -67,6 +68,13 @@ def head(name, page, index):
     parts.append(f"[Open in Colab](https://colab.research.google.com/github/{repo})")
     parts.append(f"[View source](https://github.com/{repo})")
     return "::: {.page-head}\n" + " · ".join(parts) + "\n:::"
+
+
+def rebased(text, name):
+    "Text of a page, with its links as they are seen from the top folder."
+    folder = PurePosixPath(name).parent
+    text = text.replace("](#", f"]({name}#")
+    return re.sub(r"\]\((?![a-z+]+:|#|/)([\w./-]+)", lambda m: f"]({os.path.normpath(folder / m[1]) if m[1] != name else name}", text)
 
 
 def defines(cell, function):
@@ -133,7 +141,7 @@ def callouts(pages, title):
                 nonlocal found
                 here = HEADING.findall(cell["source"][:m.start()])
                 anchor = f"{'-'.join(title.lower().split()[:2])}-{found.count('### ') + 1}"
-                body = m[1].replace("](#", f"]({name}#")
+                body = rebased(m[1], name)
                 found += f"\n### [{here[-1] if here else section}]({name}#{anchor})\n\n{body}\n"
                 return f'<span id="{anchor}"></span>\n\n{m[0]}'
             source = cell["source"]
@@ -158,7 +166,8 @@ def api(pages):
                 summary = found[1].replace("|", "\\|") if (found := re.search(r"^\*(.+?)\*$", m[3], re.M)) else ""
                 table += f"| [`{m[2]}`](#{m[2].lower()}) | {summary} |\n"
                 blocks += f"\n\n{m[1]}\n\n### {m[2]} {{#{m[2].lower()}}}\n{m[3]}\n\n[where it is explained]({name}#{m[2].lower()})\n"
-        if table: text += f"\n## {page.front['output-file'].removesuffix('.html')}\n\n[{page.title}]({name})\n\n| name | what it is |\n| --- | --- |\n{table}{blocks}"
+        module = ".".join([*PurePosixPath(name).parent.parts, page.front.get("output-file", "").removesuffix(".html")])
+        if table: text += f"\n## {module}\n\n[{page.title}]({name})\n\n| name | what it is |\n| --- | --- |\n{table}{blocks}"
     return text
 
 
@@ -184,7 +193,7 @@ def gather(pages):
     "Everything above, on all pages; returns what is wrong."
     index = equations()
     for name, page in pages.items():
-        if page.notebook and re.match(r"\d", name): page.insert(2, head(name, page, index))
+        if page.notebook and re.match(r"\d", PurePosixPath(name).name): page.insert(2, head(name, page, index))
         fold_plumbing(page)
         drop_diagrams(page)
     problems = tie(pages, index)

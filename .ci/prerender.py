@@ -26,17 +26,18 @@ def start():
     "Put every file back that an earlier run rewrote, and keep a copy of every new one."
     BEFORE.mkdir(exist_ok=True)
     made = json.loads((BEFORE / "made.json").read_text()) if (BEFORE / "made.json").exists() else {}
-    files = [p for p in sorted(Path().iterdir()) if p.suffix in SUFFIXES]
+    files = [p for p in sorted(Path().rglob("*")) if p.suffix in SUFFIXES and not p.as_posix().startswith((".", "_"))]
     for path in files:
-        ours = made.get(path.name) == digest(path.read_text(encoding="utf-8"))
-        shutil.copyfile(*((BEFORE / path.name, path) if ours else (path, BEFORE / path.name)))
+        ours, kept = made.get(path.as_posix()) == digest(path.read_text(encoding="utf-8")), BEFORE / path
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(*((kept, path) if ours else (path, kept)))
     return files
 
 
 def main():
     if Path.cwd().name != "_proc": return  # never rewrite the notebooks in nbs/
     files = start()
-    pages = {p.name: gather.Page(p) for p in files if p.suffix != ".js"}
+    pages = {p.as_posix(): gather.Page(p) for p in files if p.suffix != ".js"}
     for name, page in pages.items(): colours.colour_page(name, page)
     problems = gather.gather(pages) + crossref.number_and_link(pages)
     texts = {name: page.text() for name, page in pages.items()} | {"site.js": gather.filled_script("site.js", pages)}

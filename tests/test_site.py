@@ -14,7 +14,7 @@ import pytest
 from nbdev.config import get_config
 
 ROOT, SITE = get_config().config_path, get_config().doc_path
-PAGES = sorted(p.name for p in SITE.glob("*.html"))
+PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "site_libs" not in p.parts)
 AXE = ROOT / ".ci" / "node_modules" / "axe-core" / "axe.min.js"
 pytestmark = pytest.mark.skipif(not PAGES or not AXE.exists(), reason="no site in _docs yet: python .ci/build_site.py builds it")
 
@@ -68,17 +68,6 @@ def serious(page, rules=None):
     return [(v["id"], v["help"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found if v["impact"] in ("serious", "critical")]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_sound(open_page, address, name):
-    page = open_page(name)
-    assert not page.complaints
-    assert all(url.startswith((address, "data:")) for url in page.asked), page.asked
-    assert not RAW.findall(text := page.evaluate(TEXT)), [text[max(0, m.start() - 40):m.end() + 40] for m in RAW.finditer(text)]
-    assert not page.evaluate("[...document.images].filter(i => !i.alt.trim() || !i.naturalWidth).map(i => i.outerHTML.slice(0, 100))")
-    assert not page.evaluate("[...document.querySelectorAll('.katex-error')].map(e => e.textContent)")
-    assert page.title() and page.locator("h1").count() == 1
-
-
 PALE = """() => {  // pairs of text and background in formulas and code with a contrast below 4.5 (WCAG 2)
   const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
   const light = (c) => [.2126, .7152, .0722].reduce((sum, w, n) => { const v = c[n] / 255;
@@ -93,35 +82,54 @@ PALE = """() => {  // pairs of text and background in formulas and code with a c
   return found }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_accessible(open_page, name, scheme):
-    page = open_page(name, color_scheme=scheme)
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).every(c => c < 80)")
-    assert dark == (scheme == "dark")
-    assert serious(page, ["color-contrast"] if scheme == "dark" else None) == []  # the rest is the same page
-    assert page.evaluate(PALE) == {}
-
-
-def test_symbols_have_four_colours(open_page):
-    "The image's side, the text's, weights, temperature."
-    page = open_page("sac_losses.html")
-    assert len(set(page.evaluate("[...document.querySelectorAll('.katex [style*=color]')].map(e => getComputedStyle(e).color)"))) == 4
-
-
 CUT_OFF = """() => {  // what reaches beyond the screen and stands in no box that scrolls: the body hides it
   const scrolls = (e) => { for (; e && e.tagName !== 'MAIN'; e = e.parentElement) if (/auto|scroll/.test(getComputedStyle(e).overflowX)) return true };
   return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length && !scrolls(e))
     .filter(e => !e.closest('.katex-mathml, .visually-hidden') && !e.ownerSVGElement).map(e => e.outerHTML.slice(0, 90)).slice(0, 5) }"""
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_fits_a_phone(open_page, name):
-    page = open_page(name, viewport={"width": 390, "height": 800})
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    page.evaluate("document.querySelectorAll('.callout-collapse').forEach(d => d.classList.add('show'))")
+def sound(page, address):
+    "Loads nothing from elsewhere, complains of nothing, is fully rendered."
+    assert not page.complaints
+    assert all(url.startswith((address, "data:")) for url in page.asked), page.asked
+    assert not RAW.findall(text := page.evaluate(TEXT)), [text[max(0, m.start() - 40):m.end() + 40] for m in RAW.finditer(text)]
+    assert not page.evaluate("[...document.images].filter(i => !i.alt.trim() || !i.naturalWidth).map(i => i.outerHTML.slice(0, 100))")
+    assert not page.evaluate("[...document.querySelectorAll('.katex-error')].map(e => e.textContent)")
+    assert page.title() and page.locator("h1").count() == 1
+    assert page.locator(".progress-box").count() == 1  # site.js was found
+
+
+def accessible(page, scheme):
+    "No serious finding of axe-core; in the dark only the contrast, since the rest is the same page."
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).every(c => c < 80)")
+    assert dark == (scheme == "dark")
+    assert serious(page, ["color-contrast"] if dark else None) == []
+    assert page.evaluate(PALE) == {}
+
+
+def fits_a_phone(page):
+    "Unfolded (`serious` did that), nothing scrolls or is cut off sideways at 390 pixels."
+    page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(open_page, address, name):
+    page = open_page(name)
+    sound(page, address)
+    accessible(page, "light")
+    fits_a_phone(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_in_the_dark(open_page, name): accessible(open_page(name, color_scheme="dark"), "dark")
+
+
+def test_symbols_have_four_colours(open_page):
+    "The image's side, the text's, weights, temperature."
+    page = open_page("sac_losses.html")
+    assert len(set(page.evaluate("[...document.querySelectorAll('.katex [style*=color]')].map(e => getComputedStyle(e).color)"))) == 4
 
 
 def test_links_and_anchors_resolve():
@@ -133,13 +141,13 @@ def test_links_and_anchors_resolve():
 
 def test_sidebar_holds_every_page(open_page):
     page = open_page("index.html")
-    listed = page.evaluate("[...document.querySelectorAll('#quarto-sidebar a[href]')].map(a => a.getAttribute('href').split('#')[0].replace('./', ''))")
+    listed = page.evaluate("[...document.querySelectorAll('#quarto-sidebar a[href]')].map(a => new URL(a.href).pathname.slice(1))")
     assert set(PAGES) <= set(listed)
 
 
 @pytest.mark.parametrize("name, title", [("unsaid.html", "What the paper leaves unsaid"), ("misprints.html", "A slip in the paper")])
 def test_every_callout_is_gathered(open_page, name, title):
-    notebooks = "".join(p.read_text(encoding="utf-8") for p in get_config().nbs_path.glob("[0-9]*.ipynb"))
+    notebooks = "".join(p.read_text(encoding="utf-8") for p in get_config().nbs_path.rglob("[0-9]*.ipynb"))
     gathered = open_page(name).locator("main h3 a[href*='.html#']")
     assert gathered.count() == notebooks.count(f'title=\\"{title}\\"') > 5
 
