@@ -12,129 +12,106 @@ import gc
 import hashlib
 import io
 import json
-import re
 import warnings
 from pathlib import Path
 
-from .encoders import unreadable
 from ..data.images import BadImage, ImageError, ImageSet
-from .devices import require
-from .encoders import in_order
 from .backends import quietly
-from .clip import _named, _short_hash
-from .devices import pick_device, pick_dtype
-from .weights import KNOWN, check_memory, find_model
-
-# %% ../../nbs/models/07_captioners.ipynb #cell-008
-_REPEATED = re.compile(r"\b(\w.*?)(?:[,.;:]? \1)+\b", re.IGNORECASE)  # a phrase, and itself again
-
-
-def _without_repeats(text: str) -> str: # words separated by single blanks
-    while found := _REPEATED.search(text):
-        phrase, rest = found[1], text[found.end():]
-        cut_short = rest.strip(" ,.;:").lower()
-        text = text[:found.start()] + phrase + ("" if phrase.lower().startswith(cut_short) else rest)
-    return text
+from .clip import first_line, load_transformers, loading
+from .encoders import in_order, unreadable
+from .weights import model_key, place_model
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-009
 def tidy_caption(
     text: str,           # what a model wrote
     max_words: int = 40, # the rest is cut off
 ) -> str:                # empty where there is no letter and no digit
-    "One line, nothing said twice in a row, at most `max_words` words."
-    read = text.split()[:4 * max_words]  # finding repetitions takes time with the square of the length
-    words = _without_repeats(" ".join(read)).split()[:max_words]
-    return " ".join(words) if any(map(str.isalnum, "".join(words))) else ""
+    "One line of at most `max_words` words."
+    line = " ".join(text.split()[:max_words])
+    return line if any(map(str.isalnum, line)) else ""
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-014
 _CHAT_PROMPT = "Describe the image in one short sentence."
 
 
-def _template(processor, prompt: str | None) -> str | None: # what the model gets as text; None: nothing but the image
+def _template(processor, prompt: str | None) -> str | None: # what the model gets as text; None: none
     if not getattr(processor, "chat_template", None): return prompt
-    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt or _CHAT_PROMPT}]}]
+    content = [{"type": "image"}, {"type": "text", "text": prompt or _CHAT_PROMPT}]
+    asked = [{"role": "user", "content": content}]
     return processor.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
 
 
 def _inputs(processor, pictures: list, texts: list[str] | None): # what `generate` takes
     if texts is None: return processor(images=pictures, return_tensors="pt")
-    nested = [[picture] for picture in pictures] if getattr(processor, "chat_template", None) else pictures
-    return processor(images=nested, text=texts, padding=True, return_tensors="pt")
+    chat = getattr(processor, "chat_template", None)
+    pictures = [[picture] for picture in pictures] if chat else pictures
+    return processor(images=pictures, text=texts, padding=True, return_tensors="pt")
 
 
 def _only_new(tokens, given): # b×m tokens, and the b×l of the prompt or None, to what was written after it
-    for length in () if given is None else (given.shape[1], given.shape[1] - 1):  # BLIP drops the prompt's last token
-        if tokens.shape[1] >= length and (tokens[:, :length] == given[:, :length]).all(): return tokens[:, length:]
+    for length in () if given is None else (given.shape[1], given.shape[1] - 1):  # BLIP drops the last one
+        said_again = tokens.shape[1] >= length and (tokens[:, :length] == given[:, :length]).all()
+        if said_again: return tokens[:, length:]
     return tokens
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-015
 def _write(model, processor, pictures: list, texts: list[str] | None, dtype, **settings) -> list[str]:
     "What the model says to these pictures."
     import torch
-    inputs = _inputs(processor, pictures, texts).to(model.device, dtype)  # not model.dtype: BLIP-2 keeps a part in float32
-    with torch.inference_mode(), quietly(): tokens = model.generate(**inputs, do_sample=False, **settings)
-    return processor.batch_decode(_only_new(tokens, inputs.get("input_ids")), skip_special_tokens=True)
+    inputs = _inputs(processor, pictures, texts)
+    given = inputs.get("input_ids")
+    inputs = inputs.to(model.device, dtype)  # not model.dtype: BLIP-2 keeps a part in float32
+    with torch.inference_mode(), quietly():
+        tokens = model.generate(**inputs, do_sample=False, **settings).cpu()
+    return processor.batch_decode(_only_new(tokens, given), skip_special_tokens=True)
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-017
 def _load(folder: Path, name: str, device: str, dtype): # the model and its processor
-    import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-    local = dict(local_files_only=True, trust_remote_code=False)
-    try:
-        with quietly():
-            processor = AutoProcessor.from_pretrained(folder, **local)
-            model, report = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **local)
-        processor.tokenizer.padding_side = "left"  # the text goes on at the right
-        if processor.tokenizer.pad_token is None: processor.tokenizer.pad_token = processor.tokenizer.eos_token
-        model = model.to(device).eval().requires_grad_(False)
-    except torch.OutOfMemoryError as error: raise MemoryError(f"'{name}' doesn't fit on {device}: take a smaller model or another device.") from error
-    except Exception as error:
-        raise ValueError(f"'{name}' can't be loaded as a captioner ({_first_line(error)}): name a Hugging Face model of the kind image-text-to-text.") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"'{name}' lacks {len(missing)} of its tensors ({missing[0]}, for one): fetch its weights again.")
-    return model, processor
-
-
-def _first_line(error: Exception) -> str: return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+    from transformers import AutoProcessor
+    advice = "name a Hugging Face model of the kind image-text-to-text"
+    with loading(name, advice):
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"  # the text goes on at the right
+        if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token
+    model = load_transformers("AutoModelForImageTextToText", folder, name, advice, dtype=dtype)
+    with loading(name, "take another device"): return model.to(device).requires_grad_(False), processor
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-019
 class HubCaptioner:
     """VLM of SAC Eq. 1: any Hugging Face image-text-to-text model, by name.
 
-    Deterministic: greedy, or beam search. Loading waits for the first use; that the files are there and fit into memory is
-    checked at once. Raises MissingWeights, MemoryError, ValueError, each with one sentence. Source: SAC Eq. 1, Table 7."""
+    Deterministic: greedy, or beam search. Loading waits for the first use; that the files are there and fit
+    into memory is checked at once. Raises MissingWeights, MemoryError, ValueError, each with one sentence.
+    Source: SAC Eq. 1, Table 7."""
 
     def __init__(self,
         model: str = "Salesforce/blip2-opt-2.7b",
         models_dir: Path | None = None,  # folder of weights; None: the hub's cache, then the hub
-        prompt: str | None = None,       # None: for a chat model "Describe the image in one short sentence.", else no text
+        prompt: str | None = None,       # None: chat models are asked for a short sentence, others nothing
         device: str = "auto",            # "cpu", "cuda", "mps"; "auto": a GPU when there is one
         precision: str = "auto",         # "fp32", "fp16", "bf16"; "auto": fp16 on CUDA, else fp32
         batch_size: int | None = None,   # images at once; None: 32 on a GPU, 4 on a CPU
         max_new_tokens: int = 30,        # of a caption
         num_beams: int = 1,              # 1: the likeliest next word each time; more: beam search
+        no_repeat: int = 3,              # so many tokens in a row never come twice; 0: they may
     ):
-        require("transformers", "paper")
-        for name, number in dict(batch_size=batch_size, max_new_tokens=max_new_tokens, num_beams=num_beams).items():
-            if number is not None and number < 1: raise ValueError(f"{name} is {number}: it must be at least 1.")
-        self.name, self.folder, self.device = model, find_model(model, models_dir), pick_device(device)
-        self.dtype, self.prompt = pick_dtype(precision, self.device), prompt
-        check_memory(self.folder, self.device, self.dtype, KNOWN[model].smaller if model in KNOWN else "")
-        self.batch_size, self.group = batch_size or (4 if self.device == "cpu" else 32), 16 if self.device == "cpu" else 64
         self.settings = dict(max_new_tokens=max_new_tokens, num_beams=num_beams)
-        wording = _short_hash(json.dumps([prompt, _CHAT_PROMPT, self.settings, "c1"]))  # c1: how captions are tidied
-        self.fingerprint = f"captions-{_named(model, self.folder, self.dtype)}-{wording}"
+        for name, x in {"batch_size": batch_size, **self.settings}.items():
+            if x is not None and x < 1: raise ValueError(f"{name} is {x}: it must be at least 1.")
+        self.settings["no_repeat_ngram_size"] = no_repeat
+        self.name, self.prompt = model, prompt
+        self.folder, self.device, self.dtype = place_model(model, models_dir, device, precision)
+        self.batch_size = batch_size or (4 if self.device == "cpu" else 32)
+        self.group = 16 if self.device == "cpu" else 64  # captions that `caption_images` keeps at once
+        wording = json.dumps([prompt, _CHAT_PROMPT, self.settings, "c2"])  # c2: how captions are tidied
+        self.fingerprint = f"captions-{model_key(model, self.folder, self.dtype, wording)}"
         self._loaded, self._works, self._failed = None, False, 0
 
     def caption(self, images: ImageSet) -> list[str]: # n sentences; empty where the model raised
         "y_i of SAC Eq. 1 for every image."
         if self._loaded is None: self._loaded = _load(self.folder, self.name, self.device, self.dtype)
-        written, waiting = [], []
-        with contextlib.closing(in_order(_decoder(images), range(len(images)), workers=4, ahead=2 * self.batch_size)) as pictures:
-            for i, picture in pictures:
-                waiting.append((images.names[i], picture))
-                if len(waiting) >= self.batch_size: written, waiting = written + _describe(self, waiting), []
-        return [tidy_caption(text) for text in written + (_describe(self, waiting) if waiting else [])]
+        return _caption_all(self, images)
 
     def release(self):
         "Give the memory back; the next caption loads the model again."
@@ -142,34 +119,46 @@ class HubCaptioner:
         _free_memory()
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-020
-def _decoder(images: ImageSet): # run in threads, ahead of the model
-    def decode(i):
+def _caption_all(captioner: HubCaptioner, images: ImageSet) -> list[str]:
+    def decode(i): # in threads, ahead of the model
         try: return images[i]
         except ImageError as error: raise unreadable(BadImage(images.names[i], str(error))) from error
-    return decode
+    written, waiting = [], []
+    pictures = in_order(decode, range(len(images)), workers=4, ahead=2 * captioner.batch_size)
+    with contextlib.closing(pictures):
+        for i, picture in pictures:
+            waiting.append((images.names[i], picture))
+            if len(waiting) < captioner.batch_size and i < len(images) - 1: continue
+            written += _describe(captioner, waiting)
+            waiting = []
+    return [tidy_caption(text) for text in written]
 
 
 def _free_memory():
     import torch
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
+    if torch.backends.mps.is_available(): torch.mps.empty_cache()
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-022
 def _describe(captioner: HubCaptioner, batch: list[tuple]) -> list[str]: # what the model writes
     "The texts of (name, picture) pairs; a batch that fails is cut up."
     texts = _attempt(captioner, [picture for _, picture in batch])
-    if isinstance(texts, list): captioner._works = True; return texts
+    if isinstance(texts, list):
+        captioner._works = True
+        return texts
     if len(batch) == 1: return [_give_up(captioner, batch[0][0], texts)]
     size = 1
     if _no_memory(texts): size = captioner.batch_size = (len(batch) + 1) // 2
-    return [text for start in range(0, len(batch), size) for text in _describe(captioner, batch[start:start + size])]
+    return [text for at in range(0, len(batch), size) for text in _describe(captioner, batch[at:at + size])]
 
 
 def _attempt(captioner: HubCaptioner, pictures: list) -> list[str] | Exception:
     model, processor = captioner._loaded
     try:
         text = _template(processor, captioner.prompt)
-        return _write(model, processor, pictures, None if text is None else [text] * len(pictures), captioner.dtype, **captioner.settings)
+        texts = None if text is None else [text] * len(pictures)
+        return _write(model, processor, pictures, texts, captioner.dtype, **captioner.settings)
     except Exception as error: failed = error.with_traceback(None)  # which would hold on to the batch
     if _no_memory(failed): _free_memory()
     return failed
@@ -182,10 +171,12 @@ def _no_memory(error: Exception) -> bool:
 
 def _give_up(captioner: HubCaptioner, name: str, error: Exception) -> str:
     if _no_memory(error):
-        raise MemoryError(f"'{captioner.name}' runs out of memory with one image at a time: take a smaller model or another device.") from error
+        raise MemoryError(f"'{captioner.name}' runs out of memory with one image at a time: take a smaller "
+                          "model or another device.") from error
     captioner._failed += 1
-    what = f"'{captioner.name}' raised {type(error).__name__} ({_first_line(error)})"
-    if captioner._failed > 1 and not captioner._works: raise ValueError(f"no image can be captioned: {what} on all so far.") from error
+    what = f"'{captioner.name}' raised {type(error).__name__} ({first_line(error)})"
+    if captioner._failed > 1 and not captioner._works:
+        raise ValueError(f"no image can be captioned: {what} on all so far.") from error
     warnings.warn(f"'{name}' gets no caption: {what}", stacklevel=3)
     return ""
 
@@ -193,7 +184,8 @@ def _give_up(captioner: HubCaptioner, name: str, error: Exception) -> str:
 def _read_csv(text: str, file: str): # (line, row)s
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if not {"file", "caption"} <= set(rows.fieldnames or []):
-        raise ValueError(f"'{file}' needs the columns file and caption; its first line says: {', '.join(rows.fieldnames or [])[:80] or 'nothing'}.")
+        first = ", ".join(rows.fieldnames or [])[:80] or "nothing"
+        raise ValueError(f"'{file}' needs the columns file and caption; its first line says: {first}.")
     for row in rows: yield rows.line_num, row
 
 
@@ -201,19 +193,23 @@ def _read_jsonl(text: str, file: str): # (line, its text)s
     return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
 
 
-def _read_captions(file: str, content: bytes) -> tuple[dict[str, str], int]: # name to caption; how many more there were
+def _read_captions(file: str, content: bytes) -> tuple[dict[str, str], int]: # name to caption; how many more
     read = {".csv": _read_csv, ".jsonl": _read_jsonl}.get(Path(file).suffix.lower())
-    if read is None: raise ValueError(f"'{file}' is no list of captions: give a .csv with the columns file and caption, or a .jsonl with these keys.")
+    if read is None:
+        raise ValueError(f"'{file}' is no list of captions: give a .csv with the columns file and caption, "
+                         "or a .jsonl with these keys.")
     found, more, line = {}, 0, 1
     try:
         for line, row in read(content.decode("utf-8-sig"), file):
             if isinstance(row, str): row = json.loads(row)
-            name, caption = row["file"].strip().replace("\\", "/").removeprefix("./"), " ".join(row["caption"].split())
+            name = row["file"].strip().replace("\\", "/").removeprefix("./")
             more += name in found
-            found.setdefault(name, caption)
-    except UnicodeDecodeError as error: raise ValueError(f"'{file}' is not UTF-8 text: save it as such.") from error
+            found.setdefault(name, " ".join(row["caption"].split()))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{file}' is not UTF-8 text: save it as such.") from error
     except (csv.Error, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"'{file}' has no file and caption, both text, near line {line}: mend that line.") from error
+        what = "has no file and caption, both text,"
+        raise ValueError(f"'{file}' {what} near line {line}: mend that line.") from error
     if not found: raise ValueError(f"'{file}' lists no caption: give a line for each image.")
     return found, more
 
@@ -221,8 +217,9 @@ def _read_captions(file: str, content: bytes) -> tuple[dict[str, str], int]: # n
 class FileCaptioner:
     """Captions from a list: a CSV with the columns file and caption, or JSON lines with these keys, in UTF-8.
 
-    Files are named as in `ImageSet.names`; of several captions for one file the first counts. By name, not by content:
-    copies of an image keep their own. Raises OSError or ValueError, with one sentence. Source: stands in for VLM in SAC Eq. 1."""
+    Files are named as in `ImageSet.names`; of several captions for one file the first counts. By name, not by
+    content: copies of an image keep their own. Raises OSError or ValueError, with one sentence.
+    Source: stands in for VLM in SAC Eq. 1."""
     by_name = True
 
     def __init__(self,
@@ -230,16 +227,20 @@ class FileCaptioner:
     ):
         self.path = Path(path)
         try: content = self.path.read_bytes()
-        except OSError as error: raise type(error)(f"the captions in '{self.path}' can't be read ({error.strerror}): check the path.") from error
+        except OSError as error:
+            why = f"the captions in '{self.path}' can't be read ({error.strerror}): check the path."
+            raise type(error)(why) from error
         self._captions, more = _read_captions(self.path.name, content)
-        if more: warnings.warn(f"'{self.path.name}' has {more} further captions for files that had one: the first of each counts", stacklevel=2)
+        if more: warnings.warn(f"'{self.path.name}' has {more} further captions for files that had one: the "
+                               "first of each counts", stacklevel=2)
         self.name = f"captions from {self.path.name}"
         self.fingerprint = f"captions-file-{hashlib.sha256(content).hexdigest()[:16]}"
 
     def caption(self, images: ImageSet) -> list[str]: # n sentences; empty where the list says so
         "y_i of SAC Eq. 1 for every image."
         missing = [name for name in images.names if name not in self._captions]
-        if missing:
-            raise ValueError(f"'{self.path.name}' has no caption for {len(missing)} of {len(images)} images: the first is '{missing[0]}' (the list begins "
-                             f"with '{next(iter(self._captions))}'). Add a line for each, with an empty caption where there is none.")
-        return [self._captions[name] for name in images.names]
+        if not missing: return [self._captions[name] for name in images.names]
+        first = next(iter(self._captions))
+        raise ValueError(f"'{self.path.name}' has no caption for {len(missing)} of {len(images)} images: the "
+                         f"first is '{missing[0]}' (the list begins with '{first}'). Add a line for each, "
+                         "with an empty caption where there is none.")
