@@ -6,27 +6,23 @@
 __all__ = ['AlignmentHead', 'aligned_start', 'SEIC']
 
 # %% ../nbs/07_seic.ipynb #cell-003
-import json
+import math
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from .data.files import tqdm_progress
-from .sac import (_BLOCK, _MappedRows, _batches, _device, _load_heads,
-    _one_below_the_other, _save_heads, _uniform, _unit_rows, kmeans_start)
-from .seic_losses import AlignmentLoss, DynamicBalance, alignment_objective
+from .sac import BLOCK, MappedRows, TwoHeads, begin_fit, kmeans_start, random_heads, train_heads
+from .seic_losses import DynamicBalance, alignment_objective
 
 # %% ../nbs/07_seic.ipynb #cell-006
 class AlignmentHead(nn.Module):
     """Projection and clustering head of one modality (SEIC's g and c).
 
-    `forward` takes B×d_in embeddings and gives z, B×d with rows of length 1, and p, B×K with rows that sum to 1.
+    `forward` takes B×d_in embeddings and gives z (B×d, rows of length 1) and p (B×K, rows that sum to 1).
     """
     def __init__(self,
         dim: int, # length of an embedding
@@ -55,107 +51,77 @@ def aligned_start(
     projection_dim: int, # d; at most min(n, d_v) axes are used, the rest stay zero
     ridge: float = 0.1, # of the regression, as a share of the mean variance of a text coordinate
 ) -> list[tuple[torch.Tensor, torch.Tensor]]: # (weight d×d_in, bias d) for g_v and g_t
-    """Weights of both projection heads with which image and text start close together; our addition, not in the paper.
+    """Weights of both projection heads with which image and text start close together; our addition.
 
     g_v: principal axes of v. g_t: ridge regression from t to what g_v makes of v.
     """
-    total = lambda parts: sum(part.double() for part in parts) # over blocks of rows; d×d at most, so n may be anything
-    mean_v, mean_t = (total(rows.sum(dim=0) for rows in x.split(_BLOCK)).float() / len(x) for x in (v, t))
-    centred = lambda x, mean: (rows - mean for rows in x.split(_BLOCK))
-    if len(v) <= _BLOCK: axes = torch.linalg.svd(v[:] - mean_v, full_matrices=False)[2] # rows: directions of falling variance
-    else: axes = torch.linalg.eigh(total(rows.T @ rows for rows in map(torch.Tensor.double, centred(v, mean_v))))[1].float().flip(1).T
-    axes = axes[:projection_dim]
+    total = lambda parts: sum(part.double() for part in parts) # over blocks of rows, so n may be anything
+    mean_v, mean_t = (total(rows.sum(dim=0) for rows in x.split(BLOCK)).float() / len(x) for x in (v, t))
+    centred = lambda x, mean: (rows - mean for rows in x.split(BLOCK))
+    covariance = total(rows.T @ rows for rows in map(torch.Tensor.double, centred(v, mean_v)))
+    axes = torch.linalg.eigh(covariance)[1].float().flip(1).T # rows: directions of falling variance
+    axes = axes[:min(projection_dim, len(v))]
     gram = total(rows.T @ rows for rows in centred(t, mean_t)).float()
     gram += (ridge * gram.diagonal().mean() + 1e-12) * torch.eye(len(gram))
-    onto = total(rows.T @ F.normalize(image @ axes.T, dim=1) for rows, image in zip(centred(t, mean_t), centred(v, mean_v))).float()
+    pairs = zip(centred(t, mean_t), centred(v, mean_v))
+    onto = total(rows.T @ F.normalize(image @ axes.T, dim=1) for rows, image in pairs).float()
     regression = torch.linalg.solve(gram, onto) # d_t×axes
     fill = lambda rows: F.pad(rows, (0, 0, 0, projection_dim - len(rows)))
     return [(fill(axes), fill((-axes @ mean_v)[:, None])[:, 0]),
             (fill(regression.T), fill((-mean_t @ regression)[:, None])[:, 0])]
 
-# %% ../nbs/07_seic.ipynb #cell-014
-def _align_step(model, adam, balance, log_scale, v, t):
-    "One batch: the heads, Eq. 11, Adam."
-    (zv, pv), (zt, pt) = model.heads_[0](v), model.heads_[1](t)
-    loss = alignment_objective(zv, zt, pv, pt, balance, (-log_scale).exp().clamp_min(0.01), model.cluster_temperature,
-                               model.alpha, model.beta, model.gamma, model.delta, model.weighting)
-    if loss.total.requires_grad: # it does unless all shares are 0
-        adam.zero_grad()
-        loss.total.backward()
-        adam.step()
-    return torch.stack(loss).detach()
-
-
-def _balance(model, device):
-    "What `alignment_objective` wants for Eq. 10, or for Table 4's other two rows."
-    return DynamicBalance(model.n_clusters, model.momentum).to(device) if model.balance == "dynamic" else {"entropy": "entropy", "none": None}[model.balance]
-
 # %% ../nbs/07_seic.ipynb #cell-015
-def _align(model, v, t, progress):
-    "Adam on Eq. 11 until the assignments settle or `max_steps` batches are done; leaves `history_`, `n_steps_`, `temperature_`."
-    head, generator = model.heads_[0], torch.Generator().manual_seed(model.random_state)
-    log_scale = nn.Parameter(torch.tensor(-np.log(model.temperature), dtype=torch.float32, device=v.device)) # log 1/τ
-    adam = torch.optim.Adam([*model.heads_.parameters(), log_scale], lr=model.lr)
-    balance, step, seen_at, model.history_ = _balance(model, v.device), 0, 0, []
-    clusters = lambda: _one_below_the_other((head.logits(rows).argmax(1) for rows in v.split(_BLOCK)), len(v))
-    with torch.no_grad(): seen = clusters()
-    with progress(total=model.max_steps, desc="Aligning heads") as bar:
-        while step < model.max_steps:
-            epoch = []
-            for index in _batches(len(v), model.batch_size, generator):
-                index = index.to(v.device)
-                epoch.append(_align_step(model, adam, balance, log_scale, v[index], t[index]))
-                step += 1
-                bar.update(1)
-                if step == model.max_steps: break
-            entry = {"step": step, **dict(zip(AlignmentLoss._fields, torch.stack(epoch).mean(dim=0).tolist())), "changed": None}
-            if step - seen_at >= model.patience:
-                with torch.no_grad(): now = clusters()
-                entry |= {"changed": (now != seen).float().mean().item(), "spread": _spread(now, model.n_clusters)}
-                seen, seen_at = now, step
-            model.history_.append(entry)
-            if entry["changed"] is not None and entry["changed"] < model.tolerance: break
-    model.n_steps_, model.temperature_ = step, max(0.01, (-log_scale).exp().item())
-
-
-def _spread(clusters: torch.Tensor, n_clusters: int) -> float:
-    "Standard deviation of the shares of images that the clusters got (Fig. 4's measure); 0: all alike."
-    return (torch.bincount(clusters, minlength=n_clusters) / len(clusters)).std(correction=0).item()
-
-# %% ../nbs/07_seic.ipynb #cell-016
-def _check_seic(model, v, t):
-    "Refuse what can't be clustered, in one sentence."
-    if len(v) != len(t): raise ValueError(f"There are {len(v)} image embeddings but {len(t)} text embeddings; they must be pairs.")
-    if not 2 <= model.n_clusters <= len(v): raise ValueError(f"The number of clusters must lie between 2 and the number of images, {len(v)}; it is {model.n_clusters}.")
-    for name, known in (("init", ("kmeans", "random")), ("balance", ("dynamic", "entropy", "none")), ("weighting", ("probability", "mean"))):
-        if getattr(model, name) not in known: raise ValueError(f"{name} is {getattr(model, name)!r}; it must be one of {known}.")
-
-
-def _alignment_heads(dims: list[int], model) -> nn.ModuleList:
-    return nn.ModuleList([AlignmentHead(d, model.projection_dim, model.n_clusters) for d in dims])
-
-
-def _start_heads(model, v, t) -> nn.ModuleList:
+@torch.no_grad()
+def _start(model, v, t) -> nn.ModuleList:
     "Both heads with their first weights."
-    heads = _alignment_heads([v.shape[1], t.shape[1]], model)
-    _uniform(heads, model.random_state)
+    heads = random_heads(model, v.shape[1], t.shape[1])
     if model.init == "random": return heads
-    with torch.no_grad():
-        for head, (weight, bias) in zip(heads, aligned_start(v, t, model.projection_dim)):
-            head.project.weight.copy_(weight); head.project.bias.copy_(bias)
-        z = [x.then(head.features) if isinstance(x, _MappedRows) else head.features(x) for head, x in zip(heads, (v, t))]
-        for head, (weight, bias) in zip(heads, kmeans_start(*z, model.n_clusters, model.sharpness, model.random_state)):
-            head.cluster.weight.copy_(weight); head.cluster.bias.copy_(bias)
+    for head, (weight, bias) in zip(heads, aligned_start(v, t, model.projection_dim)):
+        head.project.weight.copy_(weight); head.project.bias.copy_(bias)
+    z = [x.then(head.features) if isinstance(x, MappedRows) else head.features(x)
+         for head, x in zip(heads, (v, t))]
+    for head, (weight, bias) in zip(heads, kmeans_start(*z, model.n_clusters, model.sharpness, model.seed_)):
+        head.cluster.weight.copy_(weight); head.cluster.bias.copy_(bias)
     return heads
+
+# %% ../nbs/07_seic.ipynb #cell-014
+def _objective(model, v, t, log_scale):
+    "The function of a batch's rows that gives its loss: heads, Eq. 11."
+    balance = {"entropy": "entropy", "none": None}.get(model.balance) # Table 4's other two rows
+    if model.balance == "dynamic":
+        balance = DynamicBalance(model.n_clusters, model.momentum).to(log_scale.device)
+    def loss_of(rows):
+        (zv, pv), (zt, pt) = model.heads_[0](v[rows]), model.heads_[1](t[rows])
+        temperature = (-log_scale).exp().clamp_min(0.01)
+        return alignment_objective(zv, zt, pv, pt, balance, temperature,
+                                   model.cluster_temperature, model.alpha,
+                                   model.beta, model.gamma, model.delta, model.weighting)
+    return loss_of
+
+
+def _fit_seic(model, v, t, progress):
+    "Check, begin, train, answer."
+    v, t, device = begin_fit(model, v, t, init=("kmeans", "random"), balance=("dynamic", "entropy", "none"),
+                             weighting=("probability", "mean"))
+    model.heads_ = _start(model, v, t).to(device)
+    log_scale = nn.Parameter(torch.tensor(-math.log(model.temperature), device=device)) # log 1/τ
+    on_device = v.to(device), t.to(device)
+    train_heads(model, [*model.heads_.parameters(), log_scale], on_device[0],
+                _objective(model, *on_device, log_scale), progress, "Aligning heads")
+    model.temperature_ = max(0.01, (-log_scale).exp().item())
+    model.pv_, model.pt_ = model._answers(v, t)
+    model.labels_ = model.pv_.argmax(axis=1)
+    return model
 
 # %% ../nbs/07_seic.ipynb #cell-018
 @dataclass(eq=False, repr=False)
-class SEIC(ClusterMixin, BaseEstimator):
-    """Stage 1 of self-enhanced image clustering on image and noun embeddings (SEIC, Eqs. 2–11), as a scikit-learn estimator.
+class SEIC(TwoHeads):
+    """Stage 1 of self-enhanced image clustering on image and noun embeddings (SEIC, Eqs. 2–11).
 
-    `fit(v, t)` sets `labels_` (n int64), `pv_` and `pt_` (n×K float32), `history_` (a dict per epoch), `n_steps_` and
-    `temperature_` (the trained τ). The paper gives no value for any of the parameters: the defaults are ours.
-    Same input, same `random_state`, same number of CPU threads: the same result to the bit.
+    `fit(v, t)` sets `labels_` (n int64), `pv_` and `pt_` (n×K float32), `history_` (a dict per epoch),
+    `n_steps_`, `temperature_` (the trained τ) and `seed_`: `random_state`, or drawn where that is None.
+    A file keeps all but `pv_` and `pt_`. The paper gives no parameter a value; the defaults are ours.
+    Same input, same seed, same number of CPU threads: the same result to the bit.
     """
     n_clusters: int # K
     _: KW_ONLY
@@ -176,7 +142,7 @@ class SEIC(ClusterMixin, BaseEstimator):
     tolerance: float = 0.01 # … and the share of images that changed cluster below which training stops
     init: str = "kmeans" # `aligned_start`, then k-means; or "random"
     sharpness: float = 5.0 # of the k-means start
-    random_state: int = 0
+    random_state: int | None = 0 # None: another seed each time
     device: str = "auto" # "cpu", "cuda", "mps"; "auto": a GPU when there is one
 
     def fit(self,
@@ -184,42 +150,8 @@ class SEIC(ClusterMixin, BaseEstimator):
         t: np.ndarray, # text embeddings, n×d_t; likewise
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
-        "Train both heads. Raises `ValueError` for input that cannot be clustered."
-        v, t = _unit_rows(v, "v"), _unit_rows(t, "t")
-        _check_seic(self, v, t)
-        device = _device(self.device)
-        self.heads_ = _start_heads(self, v, t).to(device)
-        _align(self, v.to(device), t.to(device), progress)
-        self.pv_, self.pt_ = self._probabilities(0, v), self._probabilities(1, t)
-        self.labels_ = self.pv_.argmax(axis=1)
-        return self
+        "Train both heads. Raises `ValueError` for settings or input that can't be."
+        return _fit_seic(self, v, t, progress)
 
-    def fit_predict(self, v: np.ndarray, t: np.ndarray, **more) -> np.ndarray: # clusters, n int64
-        "`fit`, then `labels_`."
-        return self.fit(v, t, **more).labels_
-
-    def predict_proba(self,
-        v: np.ndarray, # image embeddings, n×d_v
-    ) -> np.ndarray: # n×K float32, rows sum to 1
-        "p^v, from the image heads alone."
-        return self._probabilities(0, _unit_rows(v, "v"))
-
-    def predict(self, v: np.ndarray) -> np.ndarray: # clusters, n int64
-        "The likeliest cluster of each image, r."
-        return self.predict_proba(v).argmax(axis=1)
-
-    def save(self, path: str | Path):
-        "Write heads and settings to one safetensors file, in one step."
-        _save_heads(self, [head.project.in_features for head in self.heads_], Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path) -> "SEIC":
-        "Read what `save` wrote: `predict` answers as before. Raises `ValueError` for another file."
-        return _load_heads(cls, Path(path), lambda model, dims: _alignment_heads(dims, model))
-
-    @torch.inference_mode()
-    def _probabilities(self, which: int, x: torch.Tensor) -> np.ndarray:
-        if not hasattr(self, "heads_"): raise NotFittedError("This SEIC has not been fitted yet: call fit first.")
-        head = self.heads_[which]
-        device = next(head.parameters()).device
-        return _one_below_the_other((head(part.to(device))[1].cpu() for part in x.split(_BLOCK)), len(x)).numpy()
+    def _new_heads(self, dims) -> nn.ModuleList:
+        return nn.ModuleList([AlignmentHead(d, self.projection_dim, self.n_clusters) for d in dims])
