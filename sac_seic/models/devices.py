@@ -61,7 +61,7 @@ def out_of_memory(
 def free_memory(
     device: str, # from `pick_device`
 ):
-    "Give back to the device what no tensor holds any more. An exception still at hand holds the batch it failed on."
+    "Give back to the device what no tensor holds any more; an exception at hand holds the batch it hit."
     import torch
     gc.collect()
     if device.startswith("cuda"): torch.cuda.empty_cache()
