@@ -16,7 +16,8 @@ from sklearn.metrics.cluster import contingency_matrix
 def _checked(labels, clusters):
     labels, clusters = np.asarray(labels), np.asarray(clusters)
     if labels.ndim != 1 or labels.shape != clusters.shape or not len(labels):
-        raise ValueError(f"labels and clusters must be two lists of one length, one entry an image; they have shapes {labels.shape} and {clusters.shape}.")
+        raise ValueError("labels and clusters must be two lists of one length, one entry an image; "
+                         f"they have shapes {labels.shape} and {clusters.shape}.")
     return labels, clusters
 
 
@@ -31,7 +32,9 @@ def match_clusters(
 
 # %% ../nbs/09_evaluate.ipynb #cell-012
 def accuracy(labels: np.ndarray, clusters: np.ndarray) -> float: # between 0 and 1
-    "ACC: the share of images that are right under the best one-to-one naming of the clusters. Raises `ValueError` for lists of different length."
+    """ACC: the share of images that are right under the best one-to-one naming of the clusters.
+
+    Raises `ValueError` for lists of different length."""
     labels, clusters = _checked(labels, clusters)
     rows, columns = linear_sum_assignment(table := contingency_matrix(labels, clusters), maximize=True)
     return float(table[rows, columns].sum() / len(labels))
@@ -74,7 +77,8 @@ def plot_tsne(
     fig, axes = plt.subplots(1, len(spaces), figsize=(3.2 * len(spaces), 3.2), squeeze=False)
     colour = np.array(sns.husl_palette(len(np.unique(labels))))[np.unique(labels, return_inverse=True)[1]]
     for ax, (title, x) in zip(axes[0], spaces.items()):
-        xy = TSNE(metric="cosine", init="random", perplexity=min(30, (len(x) - 1) / 3), random_state=seed).fit_transform(x)
+        perplexity = min(30, (len(x) - 1) / 3)
+        xy = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(x)
         ax.scatter(*xy.T, c=colour, s=6, linewidths=0)
         ax.set(title=title, xticks=[], yticks=[])
     return fig
@@ -85,11 +89,12 @@ def plot_confusion(
     clusters: np.ndarray, # n cluster numbers
     classes: list[str] | None = None, # names of the classes
 ):
-    "Heat map of classes against clusters, the clusters in the order of the class they match; returns the matplotlib figure."
+    "Heat map of classes against clusters, these in the order of the class they match; a matplotlib figure."
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    order = sorted(set(np.unique(clusters).tolist()), key=lambda r: (match.get(r, np.inf), r)) if (match := match_clusters(labels, clusters)) else []
+    match = match_clusters(labels, clusters)
+    order = sorted(np.unique(clusters).tolist(), key=lambda r: (match.get(r, np.inf), r))
     table = pd.crosstab(np.asarray(labels), np.asarray(clusters))[order]
     if classes is not None: table.index = [classes[i] for i in table.index]
     fig, ax = plt.subplots(figsize=(1.6 + 0.42 * table.shape[1], 0.8 + 0.32 * table.shape[0]))

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from .data.images import ImageSet
 from .data.files import tqdm_progress
-from .models.encoders import TextEncoder, embed_images, embed_texts
-from .models.encoders import Preset
+from .data.images import ImageSet
+from .models.encoders import Preset, TextEncoder, embed_images, embed_texts
 from .pairs import Pairs
 
 # %% ../nbs/05_nouns.ipynb #cell-009
@@ -31,21 +30,22 @@ def _shipped_nouns() -> dict[str, bool]: # every noun: is it concrete?
     file = files("sac_seic")/name
     content = file.read_bytes() if file.is_file() else b""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError(f"'{file}' is missing or not the file this version was made with (its SHA-256 differs): "
+        raise ValueError(f"'{file}' is missing or not the file of this version (its SHA-256 differs): "
                          "pip install --force-reinstall sac_seic")
     lines = gzip.decompress(content).decode().splitlines()
     return {line.removesuffix("*"): line.endswith("*") for line in lines}
 
 # %% ../nbs/05_nouns.ipynb #cell-012
-_CONCRETE = {f"noun.{kind}" for kind in ("animal", "artifact", "body", "food", "object", "plant", "substance")}
+_CONCRETE = {f"noun.{kind}" for kind in "animal artifact body food object plant substance".split()}
 
 
 def _read_nouns(reader) -> dict[str, bool]: # every noun: is it concrete?
     "The same from an NLTK WordNetCorpusReader."
     senses = (sense for sense in reader.all_synsets("n") if sense.lexname() in _CONCRETE)
     things = {name.lower() for sense in senses for name in sense.lemma_names()}
-    return {name.replace("_", " "): name in things and name.count("_") <= 1 and not any(map(str.isdigit, name))
-            for name in sorted(reader.all_lemma_names("n"))}
+    short = lambda name: name.count("_") <= 1 and not any(map(str.isdigit, name))
+    names = sorted(reader.all_lemma_names("n"))
+    return {name.replace("_", " "): name in things and short(name) for name in names}
 
 # %% ../nbs/05_nouns.ipynb #cell-013
 def wordnet_nouns(
@@ -56,7 +56,8 @@ def wordnet_nouns(
 
     Raises ValueError for another vocabulary, or when the shipped list isn't the pinned one.
     Source: the dictionary of SEIC, "Image-Text Pair Generation"."""
-    if vocabulary not in ("concrete", "all"): raise ValueError(f"unknown vocabulary {vocabulary!r}: choose 'concrete' or 'all'.")
+    if vocabulary not in ("concrete", "all"):
+        raise ValueError(f"unknown vocabulary {vocabulary!r}: choose 'concrete' or 'all'.")
     found = _shipped_nouns() if reader is None else _read_nouns(reader)
     return sorted(noun for noun, concrete in found.items() if concrete or vocabulary == "all")
 
@@ -80,7 +81,8 @@ def ridge_map(
 ) -> np.ndarray:        # A: d_v×d_t float32
     """The matrix that takes the centred rows of W closest to the centred rows of N, in closed form.
 
-    Raises ValueError for shapes that don't fit and for a ridge that isn't positive. Source: ours, after DeViSE and ESZSL."""
+    Raises ValueError for shapes that don't fit and for a ridge that isn't positive.
+    Source: ours, after DeViSE and ESZSL."""
     if rows.ndim != 2 or names.ndim != 2 or len(rows) != len(names) or not rows.size:
         raise ValueError(f"classifier rows of shape {rows.shape} and class names of shape {names.shape}: "
                          "both must be matrices with one row for each class.")
@@ -104,7 +106,7 @@ class SharedSpace:
 
     @classmethod
     def fit(cls, rows: np.ndarray, names: np.ndarray, ridge: float = 1.0, temperature: float = 0.05):
-        "The space in which `ridge_map(rows, names, ridge)` puts images: its classes and their names are centred."
+        "The space in which `ridge_map` puts images: its classes and their names are centred."
         return cls(ridge_map(rows, names, ridge), names.mean(axis=0), temperature)
 
     def image(self,
@@ -124,7 +126,7 @@ def shared_space(
     preset: Preset,
     cache: Path | None = None, # root folder of the cache, for the class names' embeddings
 ) -> SharedSpace:
-    """The space in which a preset's images and nouns meet: CLIP's own, or for `mini` that of the ridge map from its classifier.
+    """Where a preset's images and nouns meet: CLIP's own space, or that of the ridge map from `mini`'s classifier.
 
     Raises ValueError for a preset that has neither CLIP's text encoder nor a classifier."""
     if preset.noun_encoder is not None: return SharedSpace()
@@ -132,7 +134,8 @@ def shared_space(
     if not hasattr(encoder, "classifier"):
         raise ValueError(f"The preset {preset.name!r} has no space that images and nouns share: "
                          "take an image encoder that has a text encoder of its own (CLIP).")
-    return SharedSpace.fit(encoder.classifier()[0], embed_texts(encoder.class_names, preset.text_encoder, cache=cache))
+    names = embed_texts(encoder.class_names, preset.text_encoder, cache=cache)
+    return SharedSpace.fit(encoder.classifier()[0], names)
 
 # %% ../nbs/05_nouns.ipynb #cell-050
 @dataclass(frozen=True)
@@ -165,18 +168,21 @@ def _centers(v: np.ndarray, n_clusters: int, seed: int) -> np.ndarray: # K×d fl
 # %% ../nbs/05_nouns.ipynb #cell-053
 def _check_rows(**named: np.ndarray):
     for name, x in named.items():
-        if x.ndim != 2 or not x.size: raise ValueError(f"{name} has shape {x.shape}: it must be a matrix with at least one row.")
+        if x.ndim != 2 or not x.size:
+            raise ValueError(f"{name} has shape {x.shape}: it must be a matrix with at least one row.")
         if not np.isfinite(x).all(): raise ValueError(f"{name} holds NaN or infinite values.")
         length = np.linalg.norm(x, axis=1)
         if not ((abs(length - 1) < 1e-3) | (length < 1e-3)).all():
-            raise ValueError(f"{name} has rows that are not of length 1: bring them into the shared space first (SharedSpace).")
+            raise ValueError(f"{name} has rows that are not of length 1: bring them into a SharedSpace first.")
 
 
 def _check_retrieval(v, nouns, k1: int, k2: int, n_clusters: int, temperature: float):
     _check_rows(v=v, nouns=nouns)
     if v.shape[1] != nouns.shape[1]:
-        raise ValueError(f"images have {v.shape[1]} dimensions and nouns {nouns.shape[1]}: they must lie in one space (SharedSpace).")
-    if not 1 <= n_clusters <= len(v): raise ValueError(f"n_clusters is {n_clusters}: {len(v)} images allow 1 to {len(v)}.")
+        raise ValueError(f"images have {v.shape[1]} dimensions and nouns {nouns.shape[1]}: "
+                         "they must lie in one space (SharedSpace).")
+    if not 1 <= n_clusters <= len(v):
+        raise ValueError(f"n_clusters is {n_clusters}: {len(v)} images allow 1 to {len(v)}.")
     for name, value in dict(k1=k1, k2=k2).items():
         if value < 1: raise ValueError(f"{name} is {value}: it must be at least 1.")
     if not temperature > 0: raise ValueError(f"temperature is {temperature}: it must be above 0.")
@@ -194,8 +200,8 @@ def retrieve_text(
 ) -> Retrieval:
     """A text embedding for every image: the softmax-weighted sum of its nearest candidate nouns.
 
-    No n×m matrix is ever held. Raises ValueError for rows that aren't of length 1 or not finite, for spaces that
-    differ, and for numbers out of range. Source: SEIC, Eq. 1 and the text around it."""
+    No n×m matrix is ever held. Raises ValueError for rows that aren't of length 1 or not finite, for spaces
+    that differ, and for numbers out of range. Source: SEIC, Eq. 1 and the text around it."""
     _check_retrieval(v, nouns, k1, k2, n_clusters, temperature)
     centers = _centers(v, n_clusters, seed)
     _, per_center = _nearest(centers, nouns, min(k1, len(nouns)))
@@ -204,14 +210,15 @@ def retrieve_text(
     s = np.exp((cosines - cosines[:, :1]) / temperature)                   # the largest cosine is in front
     s /= s.sum(axis=1, keepdims=True)                                      # ŝ_ij
     n, k = found.shape
-    s_hat = sparse.csr_matrix((s.ravel(), found.ravel(), np.arange(0, n * k + 1, k)), shape=(n, len(candidates)))
+    starts = np.arange(0, n * k + 1, k)
+    s_hat = sparse.csr_matrix((s.ravel(), found.ravel(), starts), shape=(n, len(candidates)))
     t = s_hat @ nouns[candidates]                                          # Σ_j ŝ_ij n̄_j, Eq. 1
     return Retrieval(_unit(t), candidates[found], s, per_center, centers)
 
 # %% ../nbs/05_nouns.ipynb #cell-072
 @dataclass(frozen=True)
 class NounPairs(Pairs):
-    "Pairs whose text was retrieved: `t` lies in the shared space, `captions` are each image's heaviest nouns."
+    "Pairs whose text was retrieved: `t` lies in the shared space, `captions` are the heaviest nouns."
     words: list[str]     # the vocabulary, m nouns
     retrieval: Retrieval # its noun numbers are places in `words`
 
@@ -221,25 +228,29 @@ def make_noun_pairs(
     preset: Preset,
     n_clusters: int,              # K: k-means centres that choose the candidates
     *,
-    vocabulary: str | list[str] | None = None, # "concrete", "all", or words of your own; None: "concrete" for `mini`, else "all"
+    vocabulary: str | list[str] | None = None, # "concrete" (`mini`'s), "all" (the others'), or your words
     k1: int = 200,                # candidate nouns of a centre
     k2: int = 50,                 # nouns of an image
     seed: int = 0,                # of k-means
     cache: Path | None = None,    # root folder of the embedding cache
+    rehash: bool = False,         # read every file anew, even where it looks unchanged
     progress=tqdm_progress,       # progress(total, desc) gives a context manager with .update(n)
 ) -> NounPairs:
     """Embed every readable image and retrieve its text from WordNet.
 
     Interrupted, it keeps what it has in `cache` and goes on from there the next time.
     Raises ValueError when fewer images are readable than there are clusters. Source: SEIC, Eq. 1."""
-    v, index, bad = embed_images(images, preset.image_encoder, cache=cache, progress=progress)
+    v, index, bad = embed_images(images, preset.image_encoder, cache=cache, rehash=rehash, progress=progress)
     if len(v) < n_clusters:
         reasons = f": {bad[0].name} ({bad[0].reason}), for one" if bad else ""
-        raise ValueError(f"Only {len(v)} of the {len(images)} images can be read{reasons}; {n_clusters} clusters need at least {n_clusters}.")
+        raise ValueError(f"Only {len(v)} of the {len(images)} images can be read{reasons}; "
+                         f"{n_clusters} clusters need at least {n_clusters}.")
     if vocabulary is None: vocabulary = "concrete" if preset.name == "mini" else "all"
-    words, space = wordnet_nouns(vocabulary) if isinstance(vocabulary, str) else list(vocabulary), shared_space(preset, cache)
-    nouns = space.noun(embed_nouns(words, preset.noun_encoder or preset.text_encoder, cache=cache, progress=progress))
-    found = retrieve_text(space.image(v), nouns, k1, k2, n_clusters=n_clusters, temperature=space.temperature, seed=seed)
+    words = wordnet_nouns(vocabulary) if isinstance(vocabulary, str) else list(vocabulary)
+    space, encoder = shared_space(preset, cache), preset.noun_encoder or preset.text_encoder
+    nouns = space.noun(embed_nouns(words, encoder, cache=cache, progress=progress))
+    found = retrieve_text(space.image(v), nouns, k1, k2, n_clusters=n_clusters,
+                          temperature=space.temperature, seed=seed)
     captions = [", ".join(words[j] for j in row[:5]) for row in found.nouns]  # the nearest are the heaviest
     return NounPairs(v, found.t, captions, index, bad, words, found)
 
@@ -252,7 +263,8 @@ def cluster_nouns(
 ) -> list[list[str]]:     # for every cluster 0…max its nouns, heaviest first; none for an empty one
     "The nouns with the largest mean weight over the images of a cluster."
     nouns, weights = (retrieval.nouns, retrieval.weights) if isinstance(retrieval, Retrieval) else retrieval
-    if len(clusters) != len(nouns): raise ValueError(f"{len(clusters)} clusters for {len(nouns)} images: there must be one for each.")
+    if len(clusters) != len(nouns):
+        raise ValueError(f"{len(clusters)} clusters for {len(nouns)} images: there must be one for each.")
     total = np.zeros((max(clusters, default=-1) + 1, len(words)))
     np.add.at(total, (np.asarray(clusters)[:, None], nouns), weights)
     heaviest = np.argsort(-total, axis=1, kind="stable")[:, :n]

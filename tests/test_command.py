@@ -1,4 +1,4 @@
-"""The `sac-seic` command as a real process: what nbs/22_cli.ipynb cannot test from the inside."""
+"""The `sac-seic` command as a real process: what nbs/tool/05_command.ipynb cannot test from the inside."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import time
 import pytest
 from PIL import Image, ImageDraw
 
-COMMAND = [sys.executable, "-c", "from sac_seic.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from sac_seic.tool.command import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ CLUSTER = ["cluster", "photos", "-k", "2", "--method", "kmeans-image"]
 
 
 def test_help_imports_nothing_heavy(work):
-    code = ("import sys\nfrom sac_seic.cli import app\ntry: app(['cluster', '--help'])\nexcept SystemExit: pass\n"
+    code = ("import sys\nfrom sac_seic.tool.command import app\ntry: app(['cluster', '--help'])\nexcept SystemExit: pass\n"
             "print(sorted({'numpy', 'torch', 'sklearn', 'matplotlib', 'PIL', 'scipy', 'faiss'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -53,8 +53,8 @@ def test_help_imports_nothing_heavy(work):
 def test_result_on_stdout_progress_on_stderr(work):
     done = sac_seic(work, *CLUSTER)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"commonest words" in done.stdout and b"24 of 24 images clustered" in done.stdout
-    assert b"Finding images: 24" in done.stderr and b"commonest" not in done.stderr
+    assert b"words" in done.stdout and b"24 of 24 images clustered" in done.stdout
+    assert b"Finding images: 24" in done.stderr and b"confidence" not in done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
 
 
@@ -162,4 +162,4 @@ def test_terminal(work, columns):
 
 def test_no_color(work):
     code, written = on_a_terminal(work, 80, NO_COLOR="1")
-    assert code == 0 and not COLOUR.search(written) and "commonest words" in written
+    assert code == 0 and not COLOUR.search(written) and "words" in written

@@ -13,7 +13,7 @@ import pytest
 import sac_seic
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(p for p in (ROOT / "sac_seic").glob("*.py") if p.name != "_modidx.py")
+MODULES = sorted(p for p in (ROOT / "sac_seic").rglob("*.py") if p.name != "_modidx.py")
 
 
 def loaded_by(code):
@@ -29,7 +29,7 @@ def test_version():
     assert sac_seic.__version__ == config["DEFAULT"]["version"]
 
 
-@pytest.mark.parametrize("code", ["import sac_seic", "import sac_seic.cli", "import sac_seic.data"])
+@pytest.mark.parametrize("code", ["import sac_seic", "import sac_seic.tool.command", "import sac_seic.data.images"])
 def test_light_imports_load_no_heavy_library(code):
     heavy = {"torch", "torchvision", "timm", "onnxruntime", "sentence_transformers", "transformers", "sklearn", "scipy", "matplotlib", "seaborn", "faiss"}
     assert not loaded_by(code) & heavy
@@ -38,7 +38,7 @@ def test_light_imports_load_no_heavy_library(code):
 def test_help_is_quick():
     "Under a second of processor time, which a busy machine does not stretch as it does the clock's."
     before = os.times()
-    done = subprocess.run([sys.executable, "-c", "from sac_seic.cli import main; main()", "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", "from sac_seic.tool.command import main; main()", "--help"], capture_output=True, text=True)
     after = os.times()
     assert done.returncode == 0 and "demo" in done.stdout, done.stderr
     assert after.children_user + after.children_system - before.children_user - before.children_system < 1
@@ -51,13 +51,37 @@ def test_modules_import_no_development_tool(path):
     assert not imported & {"nbdev", "fastcore", "execnb", "IPython", "pytest", "pickle"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+ORDER = """data.files data.images data.benchmarks data.shards data.neighbors data.sources
+    models.devices models.weights models.encoders models.backends models.mini models.clip models.captioners
+    captioning models.presets pairs sac_losses sac nouns seic_losses seic enhance evaluate
+    tool.cluster tool.report tool.embed tool.doctor tool.command""".split()
+FLOOR = {"tool.cluster", "tool.report", "tool.embed", "tool.doctor"}  # side by side: none imports another
+
+
+def imports(path):
+    "The modules of this package that a module imports, anywhere in it."
+    package = path.relative_to(ROOT / "sac_seic").parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import): yield from (a.name.removeprefix("sac_seic.") for a in node.names if a.name.startswith("sac_seic."))
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else ()
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            if node.level or name.startswith("sac_seic"):
+                name = name.removeprefix("sac_seic").strip(".")
+                yield from [name] if name in ORDER else [f"{name}.{a.name}".strip(".") for a in node.names]
+
+
+def module_name(path): return ".".join(path.relative_to(ROOT / "sac_seic").with_suffix("").parts)
+
+
+def test_the_order_names_every_module():
+    assert sorted(ORDER) == sorted(module_name(path) for path in MODULES if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.stem != "__init__"], ids=module_name)
 def test_modules_import_only_from_their_left(path):
-    "Notebook 05 may import from the modules of notebooks 01 to 04 only."
-    named = (re.search(r"#\| default_exp (\w+)", notebook.read_text(encoding="utf-8")) for notebook in sorted((ROOT / "nbs").glob("*.ipynb")))
-    order = [name[1] for name in named if name]
-    assert len(order) > 20
-    if path.stem == "__init__": return
-    used = re.findall(r"^\s*from (?:sac_seic)?\.(\w+) import|^\s*import sac_seic\.(\w+)", path.read_text(encoding="utf-8"), re.M)
-    right = {a or b for a, b in used} & set(order[order.index(path.stem):])
-    assert not right, f"sac_seic/{path.name} imports from {right}"
+    "Images go through the package once, from left to right; what stands side by side in `tool` stays apart."
+    name = module_name(path)
+    used = {module for module in imports(path) if module in ORDER}
+    assert not used & set(ORDER[ORDER.index(name):]), f"{name} imports from its right"
+    if name in FLOOR: assert not used & FLOOR, f"{name} imports from beside itself"
