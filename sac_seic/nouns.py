@@ -126,7 +126,7 @@ def shared_space(
     preset: Preset,
     cache: Path | None = None, # root folder of the cache, for the class names' embeddings
 ) -> SharedSpace:
-    """Where a preset's images and nouns meet: CLIP's own space, or that of the ridge map from `mini`'s classifier.
+    """Where a preset's images and nouns meet: CLIP's own space, or that of `mini`'s ridge map.
 
     Raises ValueError for a preset that has neither CLIP's text encoder nor a classifier."""
     if preset.noun_encoder is not None: return SharedSpace()
@@ -173,7 +173,7 @@ def _check_rows(**named: np.ndarray):
         if not np.isfinite(x).all(): raise ValueError(f"{name} holds NaN or infinite values.")
         length = np.linalg.norm(x, axis=1)
         if not ((abs(length - 1) < 1e-3) | (length < 1e-3)).all():
-            raise ValueError(f"{name} has rows that are not of length 1: bring them into a SharedSpace first.")
+            raise ValueError(f"{name} has rows that are not of length 1: take them into a SharedSpace first.")
 
 
 def _check_retrieval(v, nouns, k1: int, k2: int, n_clusters: int, temperature: float):

@@ -88,7 +88,10 @@ class Clustering:
         """What a reported score rests on: hashes of recipe, weights, data, code, and of the result itself.
 
         Two runs that agree in the first four must agree in the last, on machines that compute alike."""
-        data = [self.names, _digest(np.asarray(self.pairs.v).tobytes())]
+        stored = self.images is None  # then the embeddings are the data
+        rows = self.pairs.index
+        content = np.asarray(self.pairs.v).tobytes() if stored else [self.images.key(i) for i in rows]
+        data = [self.names, _digest(content)]
         return {"recipe": _digest(self.settings), "weights": _digest(self.models), "data": _digest(data),
                 "code": _code_digest(), "labels": _digest(self.labels.tolist())}
 
@@ -208,7 +211,7 @@ def _mini(text: str | None, cache: Path | None):
 def _check_stored(stored, method: str, text: str | None):
     "Refuse what embeddings without their images can't give."
     if text == "nouns":
-        raise ValueError("Nouns are retrieved for each image, and these are embeddings only: choose captions.")
+        raise ValueError("Nouns are retrieved for each image; these are embeddings only: choose captions.")
     if METHODS[method].enhance:
         raise ValueError(f"The method {method!r} trains the image encoder, and these are embeddings only: "
                          "choose sac or a k-means.")

@@ -159,8 +159,9 @@ def _thumbnails(images: ImageSet, candidates, n: int, side: int) -> list[Image.I
     "The first n readable and different images among the candidates (at most 2n are tried), as squares."
     found, grids, alike = [], [], []
     for i in candidates[:2 * n]:
-        try: square = ImageOps.fit(images[int(i)], (side, side), Image.Resampling.LANCZOS)
+        try: image = images.decode(images.read(int(i)), side)
         except ImageError: continue
+        square = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
         grid = np.asarray(square.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32)
         if any(np.abs(grid - other).mean() < 4 for other in grids): alike.append(square); continue
         found.append(square)
