@@ -8,7 +8,6 @@ __all__ = ['tidy_caption', 'HubCaptioner', 'FileCaptioner']
 # %% ../../nbs/models/07_captioners.ipynb #cell-005
 import contextlib
 import csv
-import gc
 import hashlib
 import io
 import json
@@ -18,6 +17,7 @@ from pathlib import Path
 from ..data.images import BadImage, ImageError, ImageSet
 from .backends import quietly
 from .clip import first_line, load_transformers, loading
+from .devices import free_memory, out_of_memory
 from .encoders import in_order, unreadable
 from .weights import model_key, place_model
 
@@ -116,7 +116,7 @@ class HubCaptioner:
     def release(self):
         "Give the memory back; the next caption loads the model again."
         self._loaded = None
-        _free_memory()
+        free_memory(self.device)
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-020
 def _caption_all(captioner: HubCaptioner, images: ImageSet) -> list[str]:
@@ -133,13 +133,6 @@ def _caption_all(captioner: HubCaptioner, images: ImageSet) -> list[str]:
             waiting = []
     return [tidy_caption(text) for text in written]
 
-
-def _free_memory():
-    import torch
-    gc.collect()
-    if torch.cuda.is_available(): torch.cuda.empty_cache()
-    if torch.backends.mps.is_available(): torch.mps.empty_cache()
-
 # %% ../../nbs/models/07_captioners.ipynb #cell-022
 def _describe(captioner: HubCaptioner, batch: list[tuple]) -> list[str]: # what the model writes
     "The texts of (name, picture) pairs; a batch that fails is cut up."
@@ -149,7 +142,7 @@ def _describe(captioner: HubCaptioner, batch: list[tuple]) -> list[str]: # what 
         return texts
     if len(batch) == 1: return [_give_up(captioner, batch[0][0], texts)]
     size = 1
-    if _no_memory(texts): size = captioner.batch_size = (len(batch) + 1) // 2
+    if out_of_memory(texts): size = captioner.batch_size = (len(batch) + 1) // 2
     return [text for at in range(0, len(batch), size) for text in _describe(captioner, batch[at:at + size])]
 
 
@@ -160,17 +153,12 @@ def _attempt(captioner: HubCaptioner, pictures: list) -> list[str] | Exception:
         texts = None if text is None else [text] * len(pictures)
         return _write(model, processor, pictures, texts, captioner.dtype, **captioner.settings)
     except Exception as error: failed = error.with_traceback(None)  # which would hold on to the batch
-    if _no_memory(failed): _free_memory()
+    if out_of_memory(failed): free_memory(captioner.device)
     return failed
 
 
-def _no_memory(error: Exception) -> bool:
-    import torch
-    return isinstance(error, torch.OutOfMemoryError)
-
-
 def _give_up(captioner: HubCaptioner, name: str, error: Exception) -> str:
-    if _no_memory(error):
+    if out_of_memory(error):
         raise MemoryError(f"'{captioner.name}' runs out of memory with one image at a time: take a smaller "
                           "model or another device.") from error
     captioner._failed += 1

@@ -16,7 +16,7 @@ from PIL import Image
 
 from .backends import _encode_sentences, _onnx_backend, _sentence_transformer
 from .backends import quietly, torch_backend
-from .devices import require
+from .devices import out_of_memory, require
 from .encoders import cache_dir
 from .weights import model_key, place_model, weight_files
 
@@ -44,11 +44,10 @@ def loading(
     advice: str, # what to do if it fails
 ):
     "Load quietly; what goes wrong is one sentence. Raises MemoryError or ValueError."
-    import torch
     try:
         with quietly(): yield
     except Exception as error: # whatever an unfitting file makes of a library
-        if isinstance(error, torch.OutOfMemoryError):
+        if out_of_memory(error):
             raise MemoryError(f"'{name}' doesn't fit: take a smaller model or another device.") from error
         raise ValueError(f"'{name}' can't be loaded ({first_line(error)}): {advice}.") from error
 

@@ -1,0 +1,58 @@
+"""As much of the model hub as a download needs: what a repository holds, and its files, served on this machine."""
+
+import contextlib
+import hashlib
+import http.server
+import json
+import threading
+from pathlib import Path
+
+COMMIT = "a" * 40
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    folder: Path  # its models, folder/organisation/name
+    served: list[str]  # organisation/name/file of each download
+
+    def do_HEAD(self): self.answer(body=False)
+
+    def do_GET(self): self.answer(body=True)
+
+    def answer(self, body: bool):
+        parts = self.path.split("?")[0].strip("/").split("/")
+        if parts[:2] == ["api", "models"]: return self.send(self.about(*parts[2:]), {"Content-Type": "application/json"}, body)
+        organisation, name, resolve, commit, *path = parts
+        file = self.folder / organisation / name / "/".join(path)
+        content = file.read_bytes() if file.is_file() else None
+        if body and content is not None: self.served.append(file.relative_to(self.folder).as_posix())
+        digest = hashlib.sha256(content or b"").hexdigest()
+        self.send(content, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}, body)
+
+    def about(self, organisation: str, name: str, *what: str) -> bytes | None: # JSON; None: there is no such thing
+        top = self.folder / organisation / name
+        files = {p.relative_to(top).as_posix(): p.stat().st_size for p in sorted(top.rglob("*")) if p.is_file()}
+        if not files: return None
+        if "tree" in what: return json.dumps([{"type": "file", "path": path, "size": size, "oid": "0" * 40} for path, size in files.items()]).encode()
+        return json.dumps({"id": f"{organisation}/{name}", "sha": COMMIT, "siblings": [{"rfilename": path} for path in files]}).encode()
+
+    def send(self, content: bytes | None, headers: dict, body: bool):
+        self.send_response(404 if content is None else 200)
+        for name, value in {**headers, "Content-Length": str(len(content or b""))}.items(): self.send_header(name, value)
+        self.end_headers()
+        if body and content: self.wfile.write(content)
+
+    def log_message(self, *_): pass
+
+
+@contextlib.contextmanager
+def serve(folder: Path):
+    "A hub with the models in `folder`: gives what goes into the environment of its clients, and the list of downloads."
+    handler = type("Here", (Hub,), {"folder": Path(folder), "served": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    try: yield settings, handler.served
+    finally:
+        server.shutdown()
+        server.server_close()
