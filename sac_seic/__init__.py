@@ -1,6 +1,6 @@
 __version__ = "0.1.0"
 
-_estimators = {"SAC": "sac", "SEIC": "seic"}  # name: the module it is in, imported (with torch) when first asked for
+_estimators = {"SAC": "sac", "SEIC": "seic"}  # the module each is in, imported (with torch) when first asked for
 
 
 def __getattr__(name):

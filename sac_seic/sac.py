@@ -225,7 +225,8 @@ def train_heads(
 
     A GPU is asked for nothing but at a look, every `patience` steps: the losses are read at the end.
     """
-    adam, generator = torch.optim.Adam(parameters, lr=model.lr), torch.Generator().manual_seed(model.seed_)
+    adam = torch.optim.Adam(parameters, lr=float(model.lr)) # NumPy's float32 would stay float32
+    generator = torch.Generator().manual_seed(model.seed_)
     seen, seen_at, step, looks, losses = _clusters(model, v), 0, 0, [], []
     with progress(total=model.max_steps, desc=desc) as bar:
         while step < model.max_steps:
@@ -354,12 +355,6 @@ def _views(model, v, t=None) -> tuple:
         raise ValueError(f"{name} has {x.shape[1]} columns but this {kind} was fitted on {width}.")
     return views
 
-
-@torch.inference_mode()
-def _probabilities(head: nn.Module, x) -> np.ndarray: # n×c float32
-    device = next(head.parameters()).device
-    return block_by_block(lambda rows: head.logits(rows.to(device)).softmax(dim=1).cpu(), x).numpy()
-
 # %% ../nbs/04_sac.ipynb #cell-026
 def save_tensors(
     tensors: dict[str, torch.Tensor], # by name
@@ -413,8 +408,11 @@ class TwoHeads(ClusterMixin, BaseEstimator):
     @property
     def n_features_in_(self) -> int: return _widths(self)[0] # d_v
 
+    @torch.inference_mode()
     def _answers(self, *views) -> list[np.ndarray]: # p, and with text q
-        return [_probabilities(head, x) for head, x in zip(self.heads_, views)]
+        device = next(self.heads_.parameters()).device
+        answer = lambda head: lambda rows: head.logits(rows.to(device)).softmax(dim=1).cpu()
+        return [block_by_block(answer(head), x).numpy() for head, x in zip(self.heads_, views)]
 
     def fit_predict(self, v: np.ndarray, t: np.ndarray, **more) -> np.ndarray: # clusters, n int64
         "`fit`, then `labels_`."

@@ -1,0 +1,207 @@
+"""SAC and SEIC: what they refuse, what a file of theirs keeps, and that a memory map gives what the array gives."""
+
+import contextlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from sac_seic import sac_losses, seic_losses
+from sac_seic.sac import SAC
+from sac_seic.seic import SEIC
+
+RNG = np.random.default_rng(0)
+Y = np.arange(120) % 4
+V, T = ((np.eye(4, d)[Y] + 0.3 * RNG.normal(size=(120, d))).astype(np.float32) for d in (12, 7))
+NEAR = RNG.integers(0, 120, (120, 5))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    "So small are the matrices here that more threads only wait for each other."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1): yield
+    torch.set_num_threads(before)
+
+
+def sac(n_clusters=4, **settings): return SAC(n_clusters, **{"k": 5, "max_steps": 12, **settings})
+
+
+def seic(n_clusters=4, **settings):
+    return SEIC(n_clusters, **{"projection_dim": 6, "lr": 1e-2, "max_steps": 12, **settings})
+
+
+BOTH = pytest.mark.parametrize("make", [sac, seic])
+
+
+def assert_same(one, two, *names):
+    for name in names: np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert one.history_ == two.history_ and one.n_steps_ == two.n_steps_
+
+
+# What is refused ----------------------------------------------------------------------------------------------
+
+WHOLE = [("batch_size", -1), ("batch_size", 0), ("batch_size", 2.5), ("patience", 0), ("max_steps", -1), ("max_steps", 1.5)]
+NUMBERS = [("lr", 0), ("lr", -1e-3), ("lr", float("nan")), ("lr", "fast"), ("tolerance", -1), ("sharpness", 0),
+           ("random_state", -1), ("random_state", "now"), ("init", "best"), ("temperature", 0)]
+OF_SAC = [("k", 0), ("k", -3), ("scale", 0), ("balance", 1.5), ("lambda_a", -1), ("hidden", 0), ("neighbors", "all"),
+          ("objective", {"temperature": 2})]
+OF_SEIC = [("projection_dim", 0), ("cluster_temperature", -1), ("alpha", -1), ("delta", float("inf")), ("momentum", 1),
+           ("balance", "even"), ("weighting", "sum")]
+
+
+@pytest.mark.parametrize("make, name, value", [*((make, *x) for make in (sac, seic) for x in WHOLE + NUMBERS),
+                                               *((sac, *x) for x in OF_SAC), *((seic, *x) for x in OF_SEIC)])
+def test_impossible_settings_are_refused(make, name, value):
+    with pytest.raises(ValueError, match=f"^{name} is .*; it must be .*\\.$"): make(**{name: value}).fit(V, T)
+
+
+@BOTH
+@pytest.mark.parametrize("n_clusters", [1, 121, 2.5, "4"])
+def test_impossible_numbers_of_clusters_are_refused(make, n_clusters):
+    with pytest.raises(ValueError, match=f"between 2 and the number of images, 120; it is {n_clusters}"):
+        make(n_clusters).fit(V, T)
+
+
+@BOTH
+def test_a_device_that_is_not_there_is_refused(make):
+    with pytest.raises(ValueError, match="There is no device 'gpu' here"): make(device="gpu").fit(V, T)
+
+
+@pytest.mark.parametrize("name", ["nbr_v", "nbr_t"])
+@pytest.mark.parametrize("nbr, said", [
+    (NEAR[:60], "it must hold row numbers, 120×k"), (NEAR[:, 0], "120×k"), (NEAR[:, :0], "120×k"),
+    (NEAR / 2, "row numbers"), (NEAR + 1, "from 1 to 120, but there are rows 0 to 119"), (NEAR - 1, "from -1 to 118")])
+def test_neighbours_that_do_not_fit_are_refused(name, nbr, said, tmp_path):
+    assert NEAR.min() == 0 and NEAR.max() == 119
+    np.save(tmp_path / "nbr.npy", nbr)
+    for given in (nbr, np.load(tmp_path / "nbr.npy", mmap_mode="r" if nbr.size else None)):
+        with pytest.raises(ValueError, match=f"{name} .*{said}"): sac().fit(V, T, **{name: given})
+
+
+def test_all_others_are_neighbours_where_k_is_too_many():
+    assert_same(sac(k=99).fit(V[:10], T[:10]), sac(k=9).fit(V[:10], T[:10]), "p_", "q_")
+
+
+def test_neighbours_may_be_unsigned():
+    assert_same(sac().fit(V, T, *[NEAR.astype(np.uint32)] * 2), sac().fit(V, T, NEAR, NEAR), "p_", "q_")
+
+
+@BOTH
+def test_what_was_not_fitted_on_is_refused(make):
+    model, kind = make().fit(V, T), make().__class__.__name__
+    with pytest.raises(ValueError, match=f"v has 7 columns but this {kind} was fitted on 12"): model.predict(T)
+    with pytest.raises(ValueError, match=f"t has 12 columns but this {kind} was fitted on 7"): model.predict(V, V)
+    with pytest.raises(ValueError, match="120 image embeddings but 1 text embeddings"): model.predict(V, T[:1])
+    with pytest.raises(ValueError, match="call fit first"): make().save("nowhere")
+
+
+# Seeds --------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_without_a_seed_one_is_drawn_and_kept(make):
+    one, other = make(random_state=None).fit(V, T), make(random_state=None).fit(V, T)
+    assert one.seed_ != other.seed_ and one.get_params()["random_state"] is None
+    assert_same(make(random_state=one.seed_).fit(V, T), one, "labels_")
+    state = np.random.get_state()
+    np.random.seed(0) # as in scikit-learn, NumPy's own generator decides
+    again = [np.random.seed(0) or make(random_state=None).fit(V, T).seed_ for _ in range(2)]
+    np.random.set_state(state)
+    assert again[0] == again[1]
+
+
+# Files --------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_file_keeps_what_fit_found(make, tmp_path):
+    model = make().fit(V, T)
+    model.save(tmp_path / "model")
+    loaded = type(model).load(tmp_path / "model")
+    assert_same(loaded, model, "labels_")
+    assert loaded.labels_.dtype == model.labels_.dtype and loaded.seed_ == model.seed_ == 0
+    assert loaded.n_features_in_ == model.n_features_in_ == 12 and not hasattr(make(), "n_features_in_")
+    for views in ((V,), (V, T)):
+        np.testing.assert_array_equal(loaded.predict_proba(*views), model.predict_proba(*views))
+    if make is seic: assert loaded.temperature_ == model.temperature_ != 0.07
+
+
+@BOTH
+def test_settings_may_be_numbers_of_numpy(make, tmp_path):
+    model = make(np.int64(4), lr=np.float32(1e-2), batch_size=np.int32(64), random_state=np.int64(3)).fit(V, T)
+    model.save(tmp_path / "model")
+    loaded = type(model).load(tmp_path / "model")
+    assert loaded.get_params() == model.get_params()
+    assert_same(loaded.fit(V, T), model, "labels_")
+
+
+def test_the_files_of_the_two_are_not_mixed_up(tmp_path):
+    sac().fit(V, T).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="not a file that SEIC.save wrote"): SEIC.load(tmp_path / "model")
+
+
+# Memory maps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make, names", [(sac, ("p_", "q_")), (seic, ("pv_", "pt_")),
+                                         (lambda: sac(init="random", neighbors="exact"), ("p_", "q_"))])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_memory_map_gives_what_the_array_gives(make, names, dtype, tmp_path):
+    arrays = {"v": V.astype(dtype), "t": T.astype(dtype), "near": NEAR.astype(np.int32)}
+    for name, x in arrays.items(): np.save(tmp_path / f"{name}.npy", x)
+    maps = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in arrays}
+    for also in [(), ("near", "near")] if "p_" in names else [()]:
+        models = [make().fit(*(source[name] for name in ("v", "t", *also))) for source in (arrays, maps)]
+        assert_same(*models, "labels_", *names)
+    np.testing.assert_array_equal(*(model.predict_proba(source["v"], source["t"])
+                                    for model, source in zip(models, (arrays, maps))))
+
+
+# Losses -------------------------------------------------------------------------------------------------------
+
+
+def test_the_balance_is_finite_in_half_precision():
+    b = torch.tensor([1.0, 0.0, 0.0])
+    h = torch.tensor([0.6, 0.3, 0.1])
+    for x in (b, h):
+        value = seic_losses.balance_loss(x.half(), x.half(), h.half())
+        torch.testing.assert_close(value, seic_losses.balance_loss(x, x, h), atol=1e-2, rtol=0)
+
+
+def test_no_loss_looks_at_values_that_are_not_on_the_cpu(monkeypatch):
+    "The meta device has none to look at: it raises where a GPU would make the host wait."
+    monkeypatch.setattr(torch, "autocast", lambda *_, **more: contextlib.nullcontext()) # which knows no meta device
+    p, q, zv, zt = (torch.rand(8, 4, device="meta") for _ in range(4))
+    near, tau = torch.zeros(8, 3, dtype=torch.long, device="meta"), torch.ones((), device="meta")
+    means = sac_losses.four_neighbor_means(p, q, near, near)
+    assert sac_losses.sac_objective(p, q, means, symmetric=True).total.shape == ()
+    for balance in (seic_losses.DynamicBalance(4).to("meta"), "entropy"):
+        assert seic_losses.alignment_objective(zv, zt, p, q, balance, temperature=tau).total.shape == ()
+
+
+def test_on_the_cpu_logits_are_refused():
+    logits = torch.tensor([[2.0, -1.0], [0.0, 1.0]])
+    for loss in (sac_losses.bidirectional_alignment, seic_losses.assignment_contrastive):
+        with pytest.raises(ValueError, match="not logits"): loss(logits, logits)
+
+
+# The package --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SAC", "SEIC"])
+def test_both_are_found_in_the_package(name):
+    code = f"import sac_seic, sys; assert 'torch' not in sys.modules; print(sac_seic.{name}.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == f"sac_seic.{name.lower()}\n", done.stderr
+
+
+@BOTH
+def test_scikit_learn_can_clone_them(make):
+    copy = clone(make(random_state=5))
+    assert copy.get_params() == make(random_state=5).get_params() and not hasattr(copy, "labels_")
