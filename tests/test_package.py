@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def test_version():
     config = ConfigParser()
     config.read(ROOT / "settings.ini")
     assert sac_seic.__version__ == config["DEFAULT"]["version"]
+
+
+def test_nbdev_finds_the_same_settings_in_both_files():
+    "nbdev 2 reads settings.ini, nbdev 3 pyproject.toml."
+    config = ConfigParser()
+    config.read(ROOT / "settings.ini")
+    old, new = config["DEFAULT"], tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["nbdev"]
+    assert {"lib_path", "nbs_path", "doc_path", "tst_flags", "recursive"} <= set(new)
+    for name, value in new.items():
+        assert (old.getboolean(name) if isinstance(value, bool) else old[name]) == value, name
 
 
 @pytest.mark.parametrize("code", ["import sac_seic", "import sac_seic.tool.command", "import sac_seic.data.images"])
