@@ -1,4 +1,4 @@
-"Faults that need processes of their own: workers and runs killed with SIGKILL, a disk that is really full, a local Ray of two workers."
+"Faults that need processes of their own: workers and runs killed, a full disk, a local Ray of two workers."
 
 import importlib.util
 import os
@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from sac_seic.data.images import ImageFolder, fashion_mnist_sample
-from sac_seic.models.encoders import embed_images
-from sac_seic.models.encoders import Preset
+from sac_seic.models.encoders import Preset, embed_images
 from sac_seic.models.presets import load_preset
 from sac_seic.data.shards import open_shards
-from sac_seic.tool.embed import PartsFailed, _ray, embed_shards
+from sac_seic.tool.embed import _ray, embed_shards
 
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
 
@@ -36,12 +35,13 @@ class Encoder:
 
 class Captioner:
     name = fingerprint = "brightness"
-    def caption(self, images): return [f"a photo of brightness {np.asarray(image).mean():.0f}" for image in images]
+    def caption(self, images): return [f"brightness {np.asarray(image).mean():.0f}" for image in images]
 
 
 class TextEncoder:
     name, dim, fingerprint = "letters", 10, "letters"
-    def encode(self, texts): return np.array([[text.count(c) for c in "0123456789"] for text in texts], np.float32)
+    def encode(self, texts):
+        return np.array([[text.count(digit) for digit in "0123456789"] for text in texts], np.float32)
 
 
 class Models:
@@ -57,7 +57,9 @@ def images(tmp_path_factory):
     "48 pictures in a folder; image 20 is the one that is all white."
     folder = tmp_path_factory.mktemp("images")
     sample = fashion_mnist_sample().subset(range(0, 1920, 40))
-    for i in range(48): (sample[i] if i != 20 else sample[i].point(lambda _: 255)).save(folder / f"{i:03d}.png")
+    for i in range(48):
+        image = sample[i].point(lambda _: 255) if i == 20 else sample[i]
+        image.save(folder / f"{i:03d}.png")
     return folder
 
 
@@ -97,23 +99,29 @@ def test_killed_worker(ray, images, here, tmp_path):
         while not (tmp_path / "pid").exists(): time.sleep(0.05)
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     threading.Thread(target=axe, daemon=True).start()
-    info = embed_shards(images, tmp_path / "out", Models(wait_for_the_axe), actors=2, part_size=8)
-    assert [record["tries"] for record in info.records] == [1, 1, 2, 1, 1, 1] and not info.failed
-    assert int((tmp_path / "pid").read_text()) not in [record["worker"] for record in info.records[2:3]] + [os.getpid()]
+    records = embed_shards(images, tmp_path / "out", Models(wait_for_the_axe), workers=2, part_size=8)
+    assert [record["part"] for record in records] == [f"images {i} to {i + 7}" for i in range(0, 48, 8)]
+    assert int((tmp_path / "pid").read_text()) not in (records[2]["worker"], os.getpid())
     assert_equal(open_shards(tmp_path / "out"), here)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["index.json", *(f"part-{i:05d}.safetensors" for i in range(6)), "t.npy", "v.npy"]
+    shards = [f"part-{i:05d}.safetensors" for i in range(6)]
+    there = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert there == ["index.json", *shards, "t.npy", "v.npy"]
 
 
-def test_part_that_kills_every_worker(ray, images, here, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_part_that_kills_every_worker(ray, images, here, tmp_path, workers):
     "The others are done, it is given up after three tries, and a rerun makes just that part."
     def die(batch):
-        if white(batch): os.kill(os.getpid(), signal.SIGKILL)
-    with pytest.raises(PartsFailed, match=r"^1 of 6 parts failed \(the first is images 16 to 23: its worker was killed 3 times\).* run it again") as error:
-        embed_shards(images, tmp_path, Models(die), actors=2, part_size=8)
-    assert len(error.value.info.records) == 6
-    again = embed_shards(images, tmp_path, Models(), part_size=8)
-    assert [record["part"] for record in again.records] == ["images 16 to 23"]
-    assert_equal(open_shards(tmp_path), here)
+        if white(batch):
+            with open(tmp_path / "died", "a") as file: file.write(f"{os.getpid()}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+    sentence = r"^1 of 6 parts failed \(the first is images 16 to 23: its worker was killed 3 times\).* run it"
+    with pytest.raises(ValueError, match=sentence):
+        embed_shards(images, tmp_path / "out", Models(die), workers=workers, part_size=8)
+    assert len(set((tmp_path / "died").read_text().split())) == 3
+    again = embed_shards(images, tmp_path / "out", Models(), part_size=8)
+    assert [record["part"] for record in again] == ["images 16 to 23"]
+    assert_equal(open_shards(tmp_path / "out"), here)
 
 
 def test_worker_killed_while_it_loads(ray, images, here, tmp_path):
@@ -121,39 +129,40 @@ def test_worker_killed_while_it_loads(ray, images, here, tmp_path):
         if not (tmp_path / "once").exists():
             (tmp_path / "once").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-    embed_shards(images, tmp_path / "out", Models(at_load=die), actors=2, part_size=8)
+    embed_shards(images, tmp_path / "out", Models(at_load=die), workers=2, part_size=8)
     assert_equal(open_shards(tmp_path / "out"), here)
 
 
 def test_workers_killed_whenever_they_load(ray, images, tmp_path):
     "Ray would start them again for ever."
-    def die(): os.kill(os.getpid(), signal.SIGKILL)
-    with pytest.raises(ValueError, match="^Workers were killed 3 times while they loaded their models: make sure there is memory enough for 1, or choose fewer.$"):
-        embed_shards(images, tmp_path, Models(at_load=die), actors=1, part_size=8)
+    def die():
+        with open(tmp_path / "died", "a") as file: file.write(f"{os.getpid()}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+    with pytest.raises(OSError, match="^Ray's workers were lost .* make sure there is memory enough for 1"):
+        embed_shards(images, tmp_path / "out", Models(at_load=die), workers=1, part_size=8)
+    assert len((tmp_path / "died").read_text().split()) == 3
 
 
 def test_errors_in_workers_are_the_same_sentences(ray, images, tmp_path):
     def raising(batch):
         if white(batch): raise RuntimeError("too white")
     def missing(): raise FileNotFoundError("The weights are missing: fetch them.")
-    with pytest.raises(PartsFailed, match="images 16 to 23: too white"):
-        embed_shards(images, tmp_path, Models(raising), actors=2, part_size=8)
-    with pytest.raises(ValueError, match="^The weights are missing: fetch them.$"):
-        embed_shards(images, tmp_path, Models(at_load=missing), actors=2, part_size=8)
+    with pytest.raises(ValueError, match="images 16 to 23: too white"):
+        embed_shards(images, tmp_path, Models(raising), workers=2, part_size=8)
+    with pytest.raises(FileNotFoundError, match="^The weights are missing: fetch them.$"):
+        embed_shards(images, tmp_path, Models(at_load=missing), workers=2, part_size=8)
     def no_room(): resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
-    with pytest.raises(OSError, match=r"^Nothing more can be written to the folder .* \(file too large\): what is done stays"):
-        embed_shards(images, tmp_path / "full", Models(at_load=no_room), actors=1, part_size=8)
-    assert [path.name for path in (tmp_path / "full").iterdir() if not path.name.startswith(".part-")] == ["index.json"]
-    embed_shards(images, tmp_path / "full", Models(), part_size=8)  # a worker may have been stopped in its next write: what that left goes now
+    with pytest.raises(OSError, match=r"^Nothing more can be written to .* \(file too large\): what is done"):
+        embed_shards(images, tmp_path / "full", Models(at_load=no_room), workers=1, part_size=8)
+    assert [path.name for path in (tmp_path / "full").glob("[!.]*")] == ["index.json"]
+    embed_shards(images, tmp_path / "full", Models(), part_size=8)  # what a stopped worker left goes now
     assert not list((tmp_path / "full").glob(".*"))
-    with pytest.raises(ValueError, match="^2 workers with 1 GPU each need 2 GPUs"):
-        embed_shards(images, tmp_path, Models(), actors=2, part_size=8, num_gpus=1)
 
 
 def test_mini_preset(ray, images, tmp_path):
     "The real models: two workers, one process, and one process without shards."
     few = ImageFolder(images).subset(range(16))
-    for actors in (0, 2): embed_shards(few, tmp_path / str(actors), load_preset, actors=actors, part_size=8)
+    for workers in (0, 2): embed_shards(few, tmp_path / str(workers), load_preset, workers, part_size=8)
     one, two = open_shards(tmp_path / "0"), open_shards(tmp_path / "2")
     np.testing.assert_allclose(one.v, two.v, atol=1e-6)
     np.testing.assert_allclose(one.t, two.t, atol=1e-6)
@@ -166,12 +175,14 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from test_shards import Models
 from sac_seic.tool.embed import embed_shards
-try: print(len(embed_shards(sys.argv[2], sys.argv[3], Models(lambda batch: time.sleep(float(sys.argv[4]))), part_size=8).records))
+models = Models(lambda batch: time.sleep(float(sys.argv[4])))
+try: print(len(embed_shards(sys.argv[2], sys.argv[3], models, part_size=8)))
 except OSError as error: print(type(error).__name__, error)
 """
 
 
-def script(*arguments): return [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), *map(str, arguments)]
+def script(*arguments):
+    return [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), *map(str, arguments)]
 
 
 def test_killed_run(images, here, tmp_path):
@@ -182,20 +193,26 @@ def test_killed_run(images, here, tmp_path):
     run.wait()
     assert 2 <= len(done) <= 5
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
-    assert len(embed_shards(images, tmp_path, Models(), part_size=8).records) == 6 - len(made)
-    assert all(path.stat().st_mtime_ns == when for path, when in made.items()) and not list(tmp_path.glob(".*"))
+    assert len(embed_shards(images, tmp_path, Models(), part_size=8)) == 6 - len(made)
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+    assert not list(tmp_path.glob(".*"))
     assert_equal(open_shards(tmp_path), here)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk is mounted with unshare")
 def test_full_disk(images, here, tmp_path):
-    "A disk of 16 kB, in a namespace of its own: what has room is done, nothing is half done, and there is one sentence."
-    mount = f"mount -t tmpfs -o size=16k none {tmp_path} && {{ \"$@\"; ls -A {tmp_path}; cp -r {tmp_path} {tmp_path}-kept; }}"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, "sh", *script(images, tmp_path / "out", 0)], capture_output=True, text=True)
+    "A disk of 16 kB, in a namespace of its own: what has room is done, nothing by halves; one sentence."
+    inside = f'"$@"; ls -A {tmp_path}; cp -r {tmp_path} {tmp_path}-kept'
+    mount = f"mount -t tmpfs -o size=16k none {tmp_path} && {{ {inside}; }}"
+    command = ["unshare", "-rm", "sh", "-c", mount, "sh", *script(images, tmp_path / "out", 0)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if "mount" in done.stderr or "unshare" in done.stderr: pytest.skip("no permission to mount a small disk")
-    sentence, listed = done.stdout.splitlines()[0], sorted(p.name for p in Path(f"{tmp_path}-kept/out").iterdir())
-    assert sentence == f"_CannotWrite Nothing more can be written to the folder '{tmp_path}/out' (no space left on device): what is done stays; make room there, or make it writable, and run it again."
-    assert listed[0] == "index.json" and 1 < len(listed) < 7 and listed[1:] == [f"part-{i:05d}.safetensors" for i in range(len(listed) - 1)]
-    again = embed_shards(images, f"{tmp_path}-kept/out", Models(), part_size=8)
-    assert len(again.records) == 7 - len(listed)
-    assert_equal(open_shards(f"{tmp_path}-kept/out"), here)
+    kept = Path(f"{tmp_path}-kept/out")
+    listed = sorted(path.name for path in kept.iterdir())
+    assert done.stdout.splitlines()[0] == (
+        f"OSError Nothing more can be written to the folder '{tmp_path}/out' (no space left on device): "
+        "what is done stays; make room there, or make it writable, and run it again.")
+    assert listed == ["index.json"] + [f"part-{i:05d}.safetensors" for i in range(len(listed) - 1)]
+    assert 1 < len(listed) < 7
+    assert len(embed_shards(images, kept, Models(), part_size=8)) == 7 - len(listed)
+    assert_equal(open_shards(kept), here)
