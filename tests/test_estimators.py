@@ -1,4 +1,4 @@
-"""SAC and SEIC: what they refuse, what a file of theirs keeps, and that a memory map gives what the array gives."""
+"""SAC and SEIC: what they refuse, what their files keep, and that a memory map gives what the array gives."""
 
 import contextlib
 import subprocess
@@ -44,14 +44,18 @@ def assert_same(one, two, *names):
     assert one.history_ == two.history_ and one.n_steps_ == two.n_steps_
 
 
-# What is refused ----------------------------------------------------------------------------------------------
+# What is refused -------------------------------------------------------------------------------------------
 
-WHOLE = [("batch_size", -1), ("batch_size", 0), ("batch_size", 2.5), ("patience", 0), ("max_steps", -1), ("max_steps", 1.5)]
-NUMBERS = [("lr", 0), ("lr", -1e-3), ("lr", float("nan")), ("lr", "fast"), ("tolerance", -1), ("sharpness", 0),
+WHOLE = [("batch_size", -1), ("batch_size", 0), ("batch_size", 2.5), ("patience", 0),
+         ("max_steps", -1), ("max_steps", 1.5)]
+NUMBERS = [("lr", 0), ("lr", -1e-3), ("lr", float("nan")), ("lr", "fast"),
+           ("tolerance", -1), ("sharpness", 0),
            ("random_state", -1), ("random_state", "now"), ("init", "best"), ("temperature", 0)]
-OF_SAC = [("k", 0), ("k", -3), ("scale", 0), ("balance", 1.5), ("lambda_a", -1), ("hidden", 0), ("neighbors", "all"),
+OF_SAC = [("k", 0), ("k", -3), ("scale", 0), ("balance", 1.5), ("lambda_a", -1),
+          ("hidden", 0), ("neighbors", "all"),
           ("objective", {"temperature": 2})]
-OF_SEIC = [("projection_dim", 0), ("cluster_temperature", -1), ("alpha", -1), ("delta", float("inf")), ("momentum", 1),
+OF_SEIC = [("projection_dim", 0), ("cluster_temperature", -1), ("alpha", -1),
+           ("delta", float("inf")), ("momentum", 1),
            ("balance", "even"), ("weighting", "sum")]
 
 
@@ -76,7 +80,8 @@ def test_a_device_that_is_not_there_is_refused(make):
 @pytest.mark.parametrize("name", ["nbr_v", "nbr_t"])
 @pytest.mark.parametrize("nbr, said", [
     (NEAR[:60], "it must hold row numbers, 120×k"), (NEAR[:, 0], "120×k"), (NEAR[:, :0], "120×k"),
-    (NEAR / 2, "row numbers"), (NEAR + 1, "from 1 to 120, but there are rows 0 to 119"), (NEAR - 1, "from -1 to 118")])
+    (NEAR / 2, "row numbers"), (NEAR + 1, "from 1 to 120, but there are rows 0 to 119"),
+    (NEAR - 1, "from -1 to 118")])
 def test_neighbours_that_do_not_fit_are_refused(name, nbr, said, tmp_path):
     assert NEAR.min() == 0 and NEAR.max() == 119
     np.save(tmp_path / "nbr.npy", nbr)
@@ -95,13 +100,16 @@ def test_neighbours_may_be_unsigned():
 @BOTH
 def test_what_was_not_fitted_on_is_refused(make):
     model, kind = make().fit(V, T), make().__class__.__name__
-    with pytest.raises(ValueError, match=f"v has 7 columns but this {kind} was fitted on 12"): model.predict(T)
-    with pytest.raises(ValueError, match=f"t has 12 columns but this {kind} was fitted on 7"): model.predict(V, V)
-    with pytest.raises(ValueError, match="120 image embeddings but 1 text embeddings"): model.predict(V, T[:1])
+    with pytest.raises(ValueError, match=f"v has 7 columns but this {kind} was fitted on 12"):
+        model.predict(T)
+    with pytest.raises(ValueError, match=f"t has 12 columns but this {kind} was fitted on 7"):
+        model.predict(V, V)
+    with pytest.raises(ValueError, match="120 image embeddings but 1 text embeddings"):
+        model.predict(V, T[:1])
     with pytest.raises(ValueError, match="call fit first"): make().save("nowhere")
 
 
-# Seeds --------------------------------------------------------------------------------------------------------
+# Seeds -----------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -116,7 +124,7 @@ def test_without_a_seed_one_is_drawn_and_kept(make):
     assert again[0] == again[1]
 
 
-# Files --------------------------------------------------------------------------------------------------------
+# Files -----------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -134,7 +142,8 @@ def test_a_file_keeps_what_fit_found(make, tmp_path):
 
 @BOTH
 def test_settings_may_be_numbers_of_numpy(make, tmp_path):
-    model = make(np.int64(4), lr=np.float32(1e-2), batch_size=np.int32(64), random_state=np.int64(3)).fit(V, T)
+    model = make(np.int64(4), lr=np.float32(1e-2), batch_size=np.int32(64),
+                 random_state=np.int64(3)).fit(V, T)
     model.save(tmp_path / "model")
     loaded = type(model).load(tmp_path / "model")
     assert loaded.get_params() == model.get_params()
@@ -146,7 +155,7 @@ def test_the_files_of_the_two_are_not_mixed_up(tmp_path):
     with pytest.raises(ValueError, match="not a file that SEIC.save wrote"): SEIC.load(tmp_path / "model")
 
 
-# Memory maps --------------------------------------------------------------------------------------------------
+# Memory maps -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make, names", [(sac, ("p_", "q_")), (seic, ("pv_", "pt_")),
@@ -163,7 +172,7 @@ def test_a_memory_map_gives_what_the_array_gives(make, names, dtype, tmp_path):
                                     for model, source in zip(models, (arrays, maps))))
 
 
-# Losses -------------------------------------------------------------------------------------------------------
+# Losses ----------------------------------------------------------------------------------------------------
 
 
 def test_the_balance_is_finite_in_half_precision():
@@ -176,7 +185,8 @@ def test_the_balance_is_finite_in_half_precision():
 
 def test_no_loss_looks_at_values_that_are_not_on_the_cpu(monkeypatch):
     "The meta device has none to look at: it raises where a GPU would make the host wait."
-    monkeypatch.setattr(torch, "autocast", lambda *_, **more: contextlib.nullcontext()) # which knows no meta device
+    # autocast knows no meta device
+    monkeypatch.setattr(torch, "autocast", lambda *_, **more: contextlib.nullcontext())
     p, q, zv, zt = (torch.rand(8, 4, device="meta") for _ in range(4))
     near, tau = torch.zeros(8, 3, dtype=torch.long, device="meta"), torch.ones((), device="meta")
     means = sac_losses.four_neighbor_means(p, q, near, near)
@@ -191,7 +201,7 @@ def test_on_the_cpu_logits_are_refused():
         with pytest.raises(ValueError, match="not logits"): loss(logits, logits)
 
 
-# The package --------------------------------------------------------------------------------------------------
+# The package -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["SAC", "SEIC"])
