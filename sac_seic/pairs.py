@@ -26,8 +26,8 @@ from .models.encoders import Preset, embed_images, embed_texts
 class Pairs:
     "Row i of every array is the same image; unreadable files are in `bad` and in no array."
     v: np.ndarray # image embeddings, n×d_v float32
-    t: np.ndarray # caption embeddings, n×d_t float32
-    captions: list[str] # n captions
+    t: np.ndarray | None # caption embeddings, n×d_t float32; None: there is no text
+    captions: list[str] # n captions, or none
     index: np.ndarray # n row numbers in the image set the pairs came from
     bad: list[BadImage] # the files that could not be read, and why
 
@@ -36,22 +36,24 @@ class Pairs:
 # %% ../nbs/02_pairs.ipynb #cell-011
 def make_pairs(
     images: ImageSet,
-    preset: Preset,
+    preset: Preset,            # without a captioner there is no text: t is None
     cache: Path | None = None, # root folder of the embedding cache
-    progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
+    rehash: bool = False,      # read every file, even one whose size and times are as they were
+    progress=tqdm_progress,    # called as progress(total=…, desc=…), like tqdm
 ) -> Pairs:
     """Embed and caption every readable image (SAC Eqs. 1 and 2).
 
     Interrupted, it keeps what it has in `cache` and goes on from there the next time.
     Raises `ValueError` when no image is readable.
     """
-    v, index, bad = embed_images(images, preset.image_encoder, cache=cache, progress=progress)
+    how = {"cache": cache, "progress": progress}
+    v, index, bad = embed_images(images, preset.image_encoder, rehash=rehash, **how)
     if not len(index):
         reasons = f": {bad[0].name} ({bad[0].reason}), for one" if bad else ""
         raise ValueError(f"None of the {len(images)} images can be read{reasons}.")
-    captions = caption_images(images.subset(index), preset.captioner, cache=cache, progress=progress)
-    t = embed_texts(captions, preset.text_encoder, cache=cache, progress=progress)
-    return Pairs(v, t, captions, index, bad)
+    if preset.captioner is None: return Pairs(v, None, [], index, bad)
+    captions = caption_images(images.subset(index), preset.captioner, embedded=(preset.image_encoder, v), **how)
+    return Pairs(v, embed_texts(captions, preset.text_encoder, **how), captions, index, bad)
 
 # %% ../nbs/02_pairs.ipynb #cell-020
 _ROOM = 2**28 # bytes of embeddings in memory at a time, where they come from a memory map

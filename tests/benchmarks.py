@@ -1,4 +1,6 @@
-"""How long does it take, next to the obvious alternative, in the same run"""
+"""How long does it take, next to the obvious alternative, in the same run:  python tests/benchmarks.py [NAME]
+
+embed, vit, neighbors, train, align, and only when named scale (a million embeddings, several minutes)."""
 
 
 import os
@@ -244,3 +246,11 @@ def scale(n: int = 1_000_000, d: int = 512, k: int = 20, n_clusters: int = 10) -
         folder = Path(folder)
         for seed, name in enumerate(("v", "t")): _random_map(folder / f"{name}.npy", n, d, seed)
         return pd.DataFrame(_watched(_map_neighbors, folder / "v.npy", k) + _watched(_map_epoch, folder, n_clusters))
+
+
+def main():
+    for name in sys.argv[1:] or ["embed", "vit", "neighbors", "train", "align"]:
+        print(name, globals()[name]().round(2).to_string(index=False), sep="\n", end="\n\n")
+
+
+if __name__ == "__main__": main()

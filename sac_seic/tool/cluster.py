@@ -128,7 +128,7 @@ def _heads(v, t, method: str, n_clusters: int, seed: int, progress) -> Clusterin
     if method.startswith("sac"): from sac_seic.sac import SAC as Heads
     else: from sac_seic.seic import SEIC as Heads
     model = Heads(n_clusters, random_state=seed).fit(v, t, progress=progress)
-    p = model.predict_proba(v) if not hasattr(model, "p_") else model.p_
+    p = model.p_ if method == "sac" else model.pv_
     return Clustering(model.labels_, p.max(axis=1), model, model.get_params(), p)
 
 # %% ../../nbs/tool/01_cluster.ipynb #cluster-pairs
