@@ -6,33 +6,39 @@
 __all__ = ['ConfidenceWeight', 'self_enhancement_loss', 'lora_targets', 'add_lora', 'Enhancer']
 
 # %% ../nbs/08_enhance.ipynb #cell-005
+import contextlib
 import hashlib
 import json
+import os
+import shutil
+import sys
 import warnings
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
-from .data.images import ImageError, ImageSet
 from .data.files import tqdm_progress
-from .data.images import central_square
-from .models.devices import require
+from .data.images import ImageError, ImageSet, central_square
+from .models.devices import pick_device, pick_dtype, require
 from .models.encoders import in_order
-from .sac import ClusterHead, _device, _load_tensors, _save_tensors
+from .sac import _MUST_BE, ClusterHead, load_tensors, save_tensors
 from .seic import AlignmentHead
 
 # %% ../nbs/08_enhance.ipynb #cell-010
 class ConfidenceWeight(nn.Module):
     """Weight of every pseudo-label: 1 above the usual confidence, a Gaussian's flank below it (SEIC Eq. 12).
 
-    Keeps the moving mean μ and variance σ² of the confidence; in training mode every call moves them first (the first
-    call sets them). `forward` takes B×K probabilities and gives B weights in (0, 1], without gradient.
+    Keeps the moving mean μ and variance σ² of the confidence; in training mode every call moves them first,
+    and the first sets them. `forward` takes B×K probabilities and gives B weights in (0, 1], no gradient.
     """
     def __init__(self,
         momentum: float = 0.99, # of the moving mean and variance
@@ -47,16 +53,17 @@ class ConfidenceWeight(nn.Module):
     @torch.no_grad()
     def update(self, confidence: torch.Tensor):
         "Move μ and σ² towards those of this batch."
-        m = self.momentum if self.calls else 0.0
-        self.mean.mul_(m).add_((1 - m) * confidence.mean())                        # μ_t
-        self.variance.mul_(m).add_((1 - m) * confidence.var(correction=0))         # σ_t²
+        m, first = self.momentum, self.calls == 0 # a tensor: to look at it, a GPU would have to be waited for
+        for old, new in ((self.mean, confidence.mean()),                           # μ_t
+                         (self.variance, confidence.var(correction=0))):           # σ_t²
+            old.copy_(torch.where(first, new, m * old + (1 - m) * new))
         self.calls += 1
 
     @torch.no_grad()
     def forward(self, p: torch.Tensor) -> torch.Tensor:
         confidence = p.float().max(dim=1).values                                   # max(p_i^v)
         if self.training: self.update(confidence)
-        below = (confidence - self.mean).clamp(max=0)                              # 0 where max(p) ≥ μ_t: weight 1
+        below = (confidence - self.mean).clamp(max=0)                              # 0 from μ_t on: weight 1
         return torch.exp(-below**2 / (2 * self.variance / self.n_sigma**2).clamp_min(1e-12))
 
 # %% ../nbs/08_enhance.ipynb #cell-019
@@ -67,18 +74,21 @@ def self_enhancement_loss(
 ) -> torch.Tensor: # L_self, a scalar
     """Weighted cross-entropy of the augmented views against the teacher's pseudo-labels.
 
-    No gradient flows into the pseudo-labels. Raises ValueError for shapes that differ. Source: SEIC, Eq. 13."""
-    if logits_strong.shape != p_weak.shape or p_weak.ndim != 2 or weight.shape != p_weak.shape[:1]:
-        raise ValueError(f"logits_strong, p_weak and weight have shapes {tuple(logits_strong.shape)}, {tuple(p_weak.shape)} and "
-                         f"{tuple(weight.shape)}; they must be B×K, B×K and B.")
+    No gradient flows into the pseudo-labels. Raises ValueError for shapes that differ.
+    Source: SEIC, Eq. 13."""
+    shapes = [tuple(x.shape) for x in (logits_strong, p_weak, weight)]
+    if len(shapes[1]) != 2 or shapes[0] != shapes[1] or shapes[2] != shapes[1][:1]:
+        raise ValueError(f"logits_strong, p_weak and weight have shapes {shapes}; "
+                         "they must be B×K, B×K and B.")
     label = p_weak.detach().argmax(dim=1)                                          # arg max(p_i^v)
-    return (weight.detach() * F.cross_entropy(logits_strong.float(), label, reduction="none")).mean() # (1/B) Σ w_i H(q_i, ·)
+    H = F.cross_entropy(logits_strong.float(), label, reduction="none")            # H(q_i^v, arg max(p_i^v))
+    return (weight.detach() * H).mean()                                            # (1/B) Σ w_i H
 
 # %% ../nbs/08_enhance.ipynb #cell-024
 def lora_targets(
     network: nn.Module, # a vision encoder
 ) -> list[str]: # full names of the modules that get an adapter
-    """Where LoRA goes: the Q and V projections of every attention block; without attention, the later half of the 1×1 convolutions.
+    """Where LoRA goes: Q and V of every attention block, or else the later half of the 1×1 convolutions.
 
     Raises ValueError, in one sentence, where Q, K and V are one fused matrix, and where there is neither.
     Source: SEIC, "Self-Enhanced Efficient Fine-tuning"."""
@@ -87,11 +97,16 @@ def lora_targets(
     linear = [name for name, m in modules.items() if isinstance(m, nn.Linear)]
     for q, v in (("q_proj", "v_proj"), ("query", "value"), ("to_q", "to_v"), ("q_lin", "v_lin")):
         if any(last(name) == q for name in linear): return [name for name in linear if last(name) in (q, v)]
-    fused = [name for name, m in modules.items() if isinstance(m, nn.MultiheadAttention) or last(name) in ("qkv", "in_proj", "c_attn")]
-    if fused: raise ValueError(f"This encoder keeps Q, K and V in one matrix (in '{fused[0]}', as OpenCLIP and timm do), so no adapter can "
-                               "go into Q and V alone; load the same weights in Hugging Face's layout, which has q_proj and v_proj.")
-    convs = [name for name, m in modules.items() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1]
-    if not convs: raise ValueError("This encoder has neither separate Q and V projections nor 1×1 convolutions, so there is nowhere for LoRA to go.")
+    fused = [name for name, m in modules.items()
+             if isinstance(m, nn.MultiheadAttention) or last(name) in ("qkv", "in_proj", "c_attn")]
+    if fused: raise ValueError(
+        f"This encoder keeps Q, K and V in one matrix (in '{fused[0]}', as OpenCLIP and timm do), so no "
+        "adapter can go into Q and V alone; load the same weights in Hugging Face's layout, which has q_proj "
+        "and v_proj.")
+    convs = [name for name, m in modules.items()
+             if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1]
+    if not convs: raise ValueError("This encoder has neither separate Q and V projections nor 1×1 "
+                                   "convolutions, so there is nowhere for LoRA to go.")
     return convs[len(convs) // 2:]
 
 # %% ../nbs/08_enhance.ipynb #cell-025
@@ -101,26 +116,28 @@ def add_lora(
     alpha: float = 16, # the adapter's output is scaled by alpha / rank
     seed: int = 0, # of the adapters' random half
 ): # a peft model that computes what `network` computed
-    "Freeze a network and give it LoRA adapters, through peft; they start as the identity. Raises ValueError as `lora_targets` does."
+    """Freeze a network and give it LoRA adapters, through peft; they start as the identity.
+
+    Raises ValueError as `lora_targets` does."""
     require("peft")
     from peft import LoraConfig, get_peft_model
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=lora_targets(network), bias="none")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]): # the caller's random numbers stay as they are
+        torch.default_generator.manual_seed(seed) # torch.manual_seed would seed every GPU as well
         return get_peft_model(network, config)
 
 # %% ../nbs/08_enhance.ipynb #cell-033
 class _Student(nn.Module):
-    "Pixels in (uint8, B×3×s×s), logits out: the encoder with its adapters, then g_v and c_v (or SAC's image head)."
+    "Pixels in (uint8, B×3×s×s), logits out: encoder with adapters, then g_v and c_v, or SAC's image head."
     def __init__(self, encoder, head, mean, std):
         super().__init__()
         self.encoder, self.head = encoder.eval(), head # batch norm and dropout stay as they are
-        for name, value in (("mean", mean), ("std", std)): self.register_buffer(name, 255 * torch.tensor(value)[:, None, None], persistent=False)
+        for name, value in (("mean", mean), ("std", std)):
+            self.register_buffer(name, 255 * torch.tensor(value)[:, None, None], persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        found = self.encoder(x)
-        v = found if torch.is_tensor(found) else found.image_embeds if hasattr(found, "image_embeds") else found.pooler_output
+        v = self.encoder(((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+        if not torch.is_tensor(v): v = v.image_embeds if hasattr(v, "image_embeds") else v.pooler_output
         return self.head.logits(F.normalize(v.float(), dim=1))
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -128,230 +145,351 @@ class _Student(nn.Module):
         return {name: x for name, x in self.named_parameters() if x.requires_grad}
 
 # %% ../nbs/08_enhance.ipynb #cell-034
-def _square(images: ImageSet, i: int, size: int) -> np.ndarray: # 3×size×size uint8
-    try: image = images[i]
-    except ImageError as error: raise ValueError(f"'{images.names[i]}' can't be read ({error}): leave it out first, as embed_images does.") from None
-    from PIL import Image
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=central_square(image))).transpose(2, 0, 1)
+class _Squares(Dataset):
+    """The central square of every image, small: 3×size×size, uint8.
+
+    As many as go into `cache_bytes` are decoded now and kept, the others whenever they are asked for. Which
+    ones is fixed: every image is needed equally often, so a cache that drops the oldest would help less."""
+    def __init__(self, images: ImageSet, size: int, cache_bytes: int, progress):
+        self.images, self.size, self.bytes = images, size, 3 * size**2
+        kept = min(len(images), int(cache_bytes) // self.bytes)
+        self.kept = torch.empty(kept, 3, size, size, dtype=torch.uint8)
+        with progress(total=kept, desc="Shrinking images") as bar:
+            for i, square in in_order(self.decode, range(kept), workers=4, ahead=64):
+                self.kept[i] = square
+                bar.update(1)
+
+    def __len__(self) -> int: return len(self.images)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return self.kept[i] if i < len(self.kept) else self.decode(i)
+
+    def decode(self, i: int) -> torch.Tensor:
+        try: image = self.images.decode(self.images.read(i), self.size)
+        except ImageError as error:
+            raise ValueError(f"'{self.images.names[i]}' can't be read ({error}): leave it out first, "
+                             "as embed_images does.") from None
+        square = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=central_square(image))
+        return torch.from_numpy(np.array(square).transpose(2, 0, 1).copy())
 
 
 def _training_size(images: ImageSet) -> int:
     "96 pixels where half of the images (of 32 looked at) have no more, else 160."
-    sides = [min(images[int(i)].size) for i in np.linspace(0, len(images) - 1, min(32, len(images)))]
+    some = np.linspace(0, len(images) - 1, min(32, len(images))).astype(int)
+    sides = [min(images.decode(images.read(i), 160).size) for i in some] # no more of a large photograph than 320
     return 96 if np.median(sides) <= 96 else 160
-
-
-def _squares(images: ImageSet, size: int, progress) -> np.ndarray: # n×3×size×size uint8
-    "The central square of every image, small: decoded once, however often it is augmented."
-    pixels = np.empty((len(images), 3, size, size), dtype=np.uint8)
-    with progress(total=len(images), desc="Shrinking images") as bar:
-        for i, square in in_order(lambda i: _square(images, i, size), range(len(images)), workers=4, ahead=64):
-            pixels[i] = square
-            bar.update(1)
-    return pixels
 
 # %% ../nbs/08_enhance.ipynb #cell-035
 def _augmentations(size: int):
     "The weak and the strong view of a uint8 image, 3×size×size."
     require("torchvision")
     from torchvision.transforms import v2
-    weak = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomCrop(size, padding=size // 16, padding_mode="edge")])
-    strong = v2.Compose([v2.RandomResizedCrop(size, scale=(0.4, 1), antialias=True), v2.RandomHorizontalFlip(), v2.RandAugment(2, 7)])
-    return weak, strong
+    flip = v2.RandomHorizontalFlip()
+    weak = v2.Compose([flip, v2.RandomCrop(size, padding=size // 16, padding_mode="edge")])
+    crop = v2.RandomResizedCrop(size, scale=(0.4, 1), antialias=True)
+    return weak, v2.Compose([crop, flip, v2.RandAugment(2, 7)])
 
 
-class _Views(torch.utils.data.Dataset):
-    "Item (step, i): image i's two views in that step, the same whichever process or run asks for them."
-    def __init__(self, pixels: np.ndarray, seed: int):
-        self.pixels, self.seed, (self.weak, self.strong) = pixels, seed, _augmentations(pixels.shape[-1])
+class _Views(Dataset):
+    "Item (step, i): row i of `rows`, and image i's two views in that step, whichever process or run it is."
+    def __init__(self, squares: _Squares, rows: np.ndarray, seed: int):
+        self.squares, self.rows, self.seed = squares, torch.from_numpy(rows), seed
+        self.weak, self.strong = _augmentations(squares.size)
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: tuple[int, int]):
         step, i = item
+        square, seed = self.squares[i], np.random.SeedSequence([self.seed, step, i]).generate_state(1)[0]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, step, i]).generate_state(1)[0]))
-            pixels = torch.from_numpy(self.pixels[i])
-            return i, self.weak(pixels), self.strong(pixels)
+            torch.default_generator.manual_seed(int(seed))
+            return self.rows[i], self.weak(square), self.strong(square)
 
 # %% ../nbs/08_enhance.ipynb #cell-036
 def _plan(n: int, batch_size: int, steps: range, seed: int, rank: int = 0, of: int = 1):
-    "The batches of these steps, as lists of (step, i): every image once, in random order, before any comes again."
-    size = min(batch_size, n)
-    a_round = n // size # batches before the next shuffle
+    "These steps' batches, as lists of (step, i): every image once, in random order, before one comes again."
+    size, shuffled = min(batch_size, n), None
     for step in steps:
-        order = np.random.default_rng([seed, step // a_round]).permutation(n)
-        batch = order[(step % a_round) * size:][:size]
-        yield [(step, int(i)) for i in batch[rank::of]]
+        number, place = divmod(step, n // size) # of the round, and in it
+        if number != shuffled: order, shuffled = np.random.default_rng([seed, number]).permutation(n), number
+        yield [(step, int(i)) for i in order[place * size:][:size][rank::of]]
+
+# %% ../nbs/08_enhance.ipynb #loader
+def _loader(data: Dataset, workers: int | None, device: torch.device, batch_bytes: int, **how) -> DataLoader:
+    "The same batches from this process or from `workers` others; the caller's random numbers stay."
+    if workers is None: workers = _spare_cores(batch_bytes) if device.type == "cuda" else 0
+    how |= {"pin_memory": device.type == "cuda", "generator": torch.Generator()}
+    return DataLoader(data, num_workers=workers, **how)
+
+
+def _spare_cores(batch_bytes: int) -> int:
+    "Cores that a process on a GPU leaves idle: 16 at most, or what the memory for handing over allows."
+    if sys.platform != "linux": return 0 # elsewhere a worker would run the caller's script again
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1
+    return max(0, min(16, cores, shutil.disk_usage("/dev/shm").free // (4 * batch_bytes)))
 
 # %% ../nbs/08_enhance.ipynb #cell-041
-_WEIGHTINGS, _TEACHERS, _DTYPES = ("gaussian", "none", "fixmatch"), ("frozen", "self", "ema"), {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 def _head_spec(head: nn.Module) -> dict:
     "What it takes to build a head of this kind and size again."
-    if isinstance(head, AlignmentHead): return {"kind": "seic", "dims": [head.project.in_features, head.project.out_features, head.cluster.out_features]}
-    layers = head.layers if isinstance(head.layers, nn.Linear) else head.layers[0]
-    hidden = None if layers is head.layers else layers.out_features
-    return {"kind": "sac", "dims": [layers.in_features, (head.layers if hidden is None else head.layers[2]).out_features, hidden]}
+    layers = [x for x in head.modules() if isinstance(x, nn.Linear)]
+    dim, inner, last = layers[0].in_features, layers[0].out_features, layers[-1].out_features
+    if isinstance(head, AlignmentHead): return {"kind": "seic", "dims": [dim, inner, last]}
+    return {"kind": "sac", "dims": [dim, last, inner if len(layers) > 1 else None]}
 
 
 def _new_head(spec: dict) -> nn.Module:
     return {"seic": AlignmentHead, "sac": ClusterHead}[spec["kind"]](*spec["dims"])
 
-# %% ../nbs/08_enhance.ipynb #cell-042
-class _Run:
-    "Everything of a run that moves: student, Adam, the teacher's average, the confidence's mean and variance."
-    def __init__(self, model, encoder, head, accelerator):
-        self.student = model._student(encoder, head).to(accelerator.device)
-        trained = self.student.trained()
-        adapters = [x for name, x in trained.items() if name.startswith("encoder.")]
-        heads = [x for name, x in trained.items() if name.startswith("head.")]
-        self.adam = torch.optim.Adam([{"params": adapters, "lr": model.lr}, {"params": heads, "lr": model.head_lr}])
-        self.weight = ConfidenceWeight(model.momentum, model.n_sigma).to(accelerator.device)
-        self.average = {name: x.detach().clone() for name, x in trained.items()} if model.teacher == "ema" else {}
-        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=model.precision == "fp16")
-        self.ddp, self.step, self.history = accelerator.prepare_model(self.student), 0, []
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        found = {f"student/{name}": x for name, x in self.student.trained().items()} | {f"average/{name}": x for name, x in self.average.items()}
-        found |= {f"weight/{name}": x for name, x in self.weight.named_buffers()}
-        for i, state in self.adam.state_dict()["state"].items(): found |= {f"adam/{i}/{name}": x for name, x in state.items()}
-        return found
+# %% ../nbs/08_enhance.ipynb #processes
+class _Processes:
+    "This process and the others that torchrun started, if it did; each does its share of every batch."
+    def __init__(self, device: torch.device):
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        several = dist.is_available() and dist.is_initialized()
+        self.rank, self.of = (dist.get_rank(), dist.get_world_size()) if several else (0, 1)
+        own = device == torch.device("cuda") and self.of > 1 and os.environ.get("LOCAL_RANK")
+        self.device = torch.device("cuda", int(own)) if own else device
 
     @torch.no_grad()
-    def restore(self, tensors: dict, meta: dict):
-        mine = {f"student/{n}": x for n, x in self.student.trained().items()} | {f"average/{n}": x for n, x in self.average.items()} | {f"weight/{n}": x for n, x in self.weight.named_buffers()}
-        for name, x in mine.items(): x.copy_(tensors[name])
-        state = {}
-        for name, x in tensors.items():
-            if name.startswith("adam/"): state.setdefault(int(name.split("/")[1]), {})[name.split("/")[2]] = x
-        self.adam.load_state_dict({"state": state, "param_groups": self.adam.state_dict()["param_groups"]})
-        if meta["scaler"]: self.scaler.load_state_dict(meta["scaler"])
-        self.step, self.history = meta["step"], meta["history"]
+    def sum(self, tensors: list[torch.Tensor]):
+        "Add up every process's numbers, in place."
+        if self.of == 1: return
+        total = torch.cat([x.flatten() for x in tensors])
+        dist.all_reduce(total)
+        for x, part in zip(tensors, total.split([x.numel() for x in tensors])): x.copy_(part.view(x.shape))
+
+    def whole(self, share: torch.Tensor, n: int) -> torch.Tensor:
+        "All n rows, of which this process has every `of`-th; the shares may differ by one."
+        if self.of == 1: return share
+        rows = share.new_zeros(n, *share.shape[1:])
+        rows[self.rank::self.of] = share
+        self.sum([rows])
+        return rows
+
+# %% ../nbs/08_enhance.ipynb #cell-042
+def _seed(model, group: _Processes) -> int:
+    "`random_state`, or one that is drawn: the first process's."
+    drawn = np.random.randint(2**31) if model.random_state is None else model.random_state
+    return int(group.whole(torch.tensor([int(drawn)], device=group.device), group.of)[0])
+
+
+class _Run:
+    "All of a run that moves: student, Adam, the teacher's average, mean and variance of the confidence."
+    def __init__(self, model, encoder, head: nn.Module, n: int):
+        self.group = _Processes(torch.device(pick_device(model.device)))
+        self.device, self.batch = self.group.device, min(model.batch_size, n) # over all processes
+        if self.batch < self.group.of: raise ValueError(
+            f"A batch has {self.batch} images, too few for {self.group.of} processes: start fewer of them.")
+        self.dtype, self.seed = pick_dtype(model.precision, self.device.type), _seed(model, self.group)
+        self.student = model._student(encoder, head, self.seed).to(self.device)
+        self.trained = self.student.trained()
+        part = lambda start: [x for name, x in self.trained.items() if name.startswith(start)]
+        self.adam = torch.optim.Adam([{"params": part("encoder."), "lr": model.lr},
+                                      {"params": part("head."), "lr": model.head_lr}])
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.weight = ConfidenceWeight(model.momentum, model.n_sigma).to(self.device)
+        ema = model.teacher == "ema"
+        self.average = {name: x.detach().clone() for name, x in self.trained.items()} if ema else {}
+        self.step, self.history, self.unread = 0, [], []
+
+    def autocast(self):
+        if self.dtype == torch.float32: return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def read_history(self) -> list[dict]:
+        "`history`, after one copy from the device of all that came since the last call."
+        for loss, agreeing, *rest in torch.stack(self.unread).tolist() if self.unread else []:
+            entry = {"step": len(self.history) + 1, "loss": loss, "agreement": agreeing / self.batch}
+            self.history.append(entry | dict(zip(("confidence", "weight", "mean", "sd"), rest)))
+        self.unread = []
+        return self.history
 
 # %% ../nbs/08_enhance.ipynb #cell-044
-def _run_key(model, n: int, head: nn.Module, p: np.ndarray) -> str:
-    settings = {name: x for name, x in model.get_params().items() if name not in ("checkpoint_every", "workers", "device", "micro_batch")}
-    digest = hashlib.sha256(json.dumps([settings, n], sort_keys=True).encode())
-    for x in (np.ascontiguousarray(p), *(x.detach().cpu().numpy() for x in head.state_dict().values())): digest.update(x.tobytes())
+def _moving(run: _Run) -> dict[str, torch.Tensor]:
+    "What a checkpoint holds, but for Adam's state."
+    return {f"{part}/{name}": x for part, named in (("student", run.trained), ("average", run.average),
+                                                    ("weight", dict(run.weight.named_buffers())))
+            for name, x in named.items()}
+
+
+def _checkpoint(run: _Run, path: Path | None, key: str | None):
+    "Write everything that moves to one file."
+    if path is None or run.group.rank: return
+    states = run.adam.state_dict()["state"].items()
+    adam = {f"adam/{i}/{name}": x for i, state in states for name, x in state.items()}
+    meta = {"format": "sac_seic.Enhancer checkpoint 1", "key": key, "step": run.step,
+            "history": run.read_history(), "scaler": run.scaler.state_dict()}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(_moving(run) | adam, meta, path)
+
+
+@torch.no_grad()
+def _restore(run: _Run, tensors: dict, meta: dict):
+    for name, x in _moving(run).items(): x.copy_(tensors[name])
+    state = {}
+    for name, x in tensors.items():
+        kind, i, *rest = name.split("/")
+        if kind == "adam": state.setdefault(int(i), {})[rest[0]] = x
+    run.adam.load_state_dict({"state": state, "param_groups": run.adam.state_dict()["param_groups"]})
+    if meta["scaler"]: run.scaler.load_state_dict(meta["scaler"])
+    run.step, run.history = meta["step"], meta["history"]
+
+# %% ../nbs/08_enhance.ipynb #resume
+def _run_key(model, run: _Run, encoder, head: nn.Module, p: np.ndarray, squares: _Squares) -> str:
+    "A hash of what decides the result: settings, encoder, head, p, the images' names and kept pixels."
+    aside = ("cache_bytes", "checkpoint_every", "workers", "device", "micro_batch")
+    settings = {name: x for name, x in model.get_params().items() if name not in aside}
+    what = [settings, run.seed, encoder.fingerprint, squares.images.names, squares.size]
+    digest = hashlib.sha256(json.dumps(what, default=lambda number: number.item()).encode())
+    for x in (p, squares.kept.numpy(), *(x.cpu().numpy() for x in head.state_dict().values())):
+        digest.update(np.ascontiguousarray(x))
     return digest.hexdigest()
 
 
-def _resume(run: _Run, path: Path | None, key: str):
+def _resume(run: _Run, path: Path | None, key: str | None):
     "Go on from a checkpoint, if there is one of this very run."
-    if path is None or not Path(path).is_file(): return
-    try: tensors, meta = _load_tensors(Path(path), "Enhancer checkpoint")
-    except ValueError: return warnings.warn(f"the checkpoint '{path}' is damaged; training starts again", stacklevel=4)
-    if meta["key"] == key: run.restore(tensors, meta)
-
-
-def _checkpoint(run: _Run, path: Path | None, key: str):
-    if path is None: return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    _save_tensors(run.tensors(), {"format": "sac_seic.Enhancer checkpoint 1", "key": key, "step": run.step, "history": run.history,
-                                  "scaler": run.scaler.state_dict()}, Path(path))
+    if path is not None and Path(path).is_file():
+        try:
+            tensors, meta = load_tensors(path, "Enhancer checkpoint")
+            if meta["key"] == key: _restore(run, tensors, meta)
+        except ValueError:
+            warnings.warn(f"the checkpoint '{path}' is damaged; training starts again", stacklevel=4)
+    steps = run.group.whole(torch.tensor([float(run.step)], device=run.device), run.group.of)
+    if run.group.of > 1 and (steps != run.step).any():
+        raise ValueError(f"Not every process found the checkpoint '{path}': name a file that all can read.")
 
 # %% ../nbs/08_enhance.ipynb #cell-045
-def _pseudo_labels(model, run: _Run, p: torch.Tensor, index, weak: torch.Tensor, autocast) -> torch.Tensor: # B×K
+def _pseudo_labels(model, run: _Run, p: torch.Tensor, weak: torch.Tensor) -> torch.Tensor: # B×K
     "p^v of the batch: from stage 1, from the student as it is, or from the student's moving average."
-    if model.teacher == "frozen": return p[index]
-    swap = run.average if model.teacher == "ema" else {}
-    with torch.no_grad(), autocast():
-        return torch.func.functional_call(run.student, swap, (weak,)).float().softmax(dim=1)
+    if model.teacher == "frozen": return p
+    with torch.no_grad(), run.autocast():
+        return torch.func.functional_call(run.student, run.average, (weak,)).float().softmax(dim=1)
 
 
-def _weights(model, run: _Run, p_weak: torch.Tensor, accelerator) -> torch.Tensor: # B
+def _weights(model, run: _Run, p_weak: torch.Tensor) -> torch.Tensor: # B
     "Eq. 12, or what stands in its place in Table 6."
     if model.weighting == "none": return torch.ones(len(p_weak), device=p_weak.device)
-    if model.weighting == "fixmatch": return (p_weak.max(dim=1).values >= model.threshold).float()
-    run.weight.update(accelerator.gather(p_weak.max(dim=1).values)) # over all processes
+    confidence = p_weak.max(dim=1).values
+    if model.weighting == "fixmatch": return (confidence >= model.threshold).float()
+    run.weight.update(confidence)
     return run.weight.eval()(p_weak)
 
 # %% ../nbs/08_enhance.ipynb #cell-046
-def _enhance_step(model, run: _Run, p, batch, accelerator, autocast):
+def _enhance_step(model, run: _Run, batch):
     "One step: pseudo-labels, Eq. 12, Eq. 13 in pieces of `micro_batch`, Adam, the moving average."
-    index, weak, strong = (x.to(accelerator.device) for x in batch)
-    pieces = torch.arange(len(index), device=index.device).split(model.micro_batch or len(index))
-    p_weak = torch.cat([_pseudo_labels(model, run, p, index[i], weak[i], autocast) for i in pieces])
-    weight, loss, agree = _weights(model, run, p_weak, accelerator), 0.0, 0.0
+    p, weak, strong = (x.to(run.device, non_blocking=True) for x in batch) # this process's share
+    at_once = model.micro_batch or len(p)
+    pieces = [slice(start, start + at_once) for start in range(0, len(p), at_once)]
+    p_weak = torch.cat([_pseudo_labels(model, run, p[i], weak[i]) for i in pieces])
+    everyones = run.group.whole(p_weak, run.batch)
+    weights = _weights(model, run, everyones)
+    weight, parts = weights[run.group.rank::run.group.of], []
     for i in pieces:
-        with autocast(): logits = run.ddp(strong[i])
-        piece = self_enhancement_loss(logits, p_weak[i], weight[i]) * (len(i) / len(index))
-        accelerator.backward(run.scaler.scale(piece))
-        loss, agree = loss + piece.item(), agree + (logits.argmax(1) == p_weak[i].argmax(1)).float().sum().item() / len(index)
+        with run.autocast(): logits = run.student(strong[i])
+        loss = self_enhancement_loss(logits, p_weak[i], weight[i]) * (len(logits) / run.batch)
+        run.scaler.scale(loss).backward()
+        parts.append(torch.stack([loss.detach(), (logits.argmax(1) == p_weak[i].argmax(1)).float().sum()]))
+    sums = torch.stack(parts).sum(dim=0)
+    run.group.sum([sums, *(x.grad for x in run.trained.values())])
     run.scaler.step(run.adam)
     run.scaler.update()
     run.adam.zero_grad()
     with torch.no_grad():
-        for name, x in run.average.items(): x.lerp_(run.student.trained()[name], 1 - model.ema)
+        for mean, x in zip(run.average.values(), run.trained.values()): mean.lerp_(x, 1 - model.ema)
     run.step += 1
-    run.history.append({"step": run.step, "loss": loss, "agreement": agree, "confidence": p_weak.max(1).values.mean().item(), "weight": weight.mean().item(),
-                        "mean": run.weight.mean.item(), "sd": run.weight.variance.sqrt().item()})
+    means = [everyones.max(dim=1).values.mean(), weights.mean(), run.weight.mean, run.weight.variance.sqrt()]
+    run.unread.append(torch.stack([*sums, *means]))
 
 # %% ../nbs/08_enhance.ipynb #cell-047
-def _accelerator(device: torch.device):
-    require("accelerate")
-    from accelerate import Accelerator
-    return Accelerator(cpu=device.type == "cpu")
-
-
-def _train_student(model, run: _Run, views: _Views, p, path, key, accelerator, progress):
+def _train_student(model, run: _Run, views: _Views, path: Path | None, key: str | None, progress):
     "All steps that are left, with a checkpoint every few."
-    dtype, kind = _DTYPES[model.precision], accelerator.device.type
-    autocast = lambda: torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
-    plan = _plan(len(p), model.batch_size, range(run.step, model.steps), model.random_state, accelerator.process_index, accelerator.num_processes)
-    loader = torch.utils.data.DataLoader(views, batch_sampler=list(plan), num_workers=model.workers)
-    p = torch.from_numpy(p).to(accelerator.device)
+    steps, share = range(run.step, model.steps), (run.group.rank, run.group.of)
+    plan = _plan(len(views.rows), run.batch, steps, run.seed, *share)
     with progress(total=model.steps, desc="Enhancing encoder") as bar:
         bar.update(run.step)
-        for batch in loader:
-            _enhance_step(model, run, p, batch, accelerator, autocast)
-            if accelerator.is_main_process and (run.step % model.checkpoint_every == 0 or run.step == model.steps): _checkpoint(run, path, key)
+        bytes = 2 * run.batch * views.squares.bytes
+        for batch in _loader(views, model.workers, run.device, bytes, batch_sampler=plan):
+            _enhance_step(model, run, batch)
+            if run.step % model.checkpoint_every == 0 or run.step == model.steps: _checkpoint(run, path, key)
             bar.update(1)
 
 # %% ../nbs/08_enhance.ipynb #cell-048
-def _check_enhancer(model, images, p, head):
+_RULES = _MUST_BE | {name: _MUST_BE[like] for like, names in ( # what a setting must be: as SAC's …
+    ("batch_size", "rank checkpoint_every"), ("max_steps", "steps cache_bytes"), ("balance", "threshold ema"),
+    ("hidden", "micro_batch size"), ("lr", "lora_alpha head_lr n_sigma")) for name in names.split()}
+_RULES |= {name: (f"one of {words}", words.__contains__) for name, words in (
+    ("teacher", ("frozen", "self", "ema")), ("weighting", ("gaussian", "none", "fixmatch")),
+    ("precision", ("fp32", "fp16", "bf16", "auto")))}
+_RULES["workers"] = ("None or a whole number of at least 0",
+                     lambda x: x is None or _MUST_BE["max_steps"][1](x))
+
+
+def _check_settings(model):
+    "Raise ValueError, in one sentence, for a setting that can't be."
+    for name, value in model.get_params().items():
+        words, fits = _RULES.get(name, ("", lambda x: True))
+        if not fits(value): raise ValueError(f"{name} is {value!r}; it must be {words}.")
+
+# %% ../nbs/08_enhance.ipynb #check
+def _check_enhancer(model, images: ImageSet, p: np.ndarray, head: nn.Module) -> np.ndarray: # p, as float32
     "Refuse what can't be trained, in one sentence."
+    _check_settings(model)
     p = np.ascontiguousarray(p, dtype=np.float32)
-    if p.ndim != 2 or len(p) != len(images): raise ValueError(f"p has shape {p.shape}; it must hold one row of probabilities for each of the {len(images)} images.")
+    if p.ndim != 2 or len(p) != len(images):
+        raise ValueError(f"p has shape {p.shape}; it must hold one row of probabilities for each of the "
+                         f"{len(images)} images.")
     if not np.isfinite(p).all(): raise ValueError("p holds NaN or infinite values.")
-    if _head_spec(head)["dims"][2 if isinstance(head, AlignmentHead) else 1] != p.shape[1]: raise ValueError(f"p has {p.shape[1]} columns, but the head knows another number of clusters.")
-    for name, known in (("teacher", _TEACHERS), ("weighting", _WEIGHTINGS), ("precision", tuple(_DTYPES))):
-        if getattr(model, name) not in known: raise ValueError(f"{name} is {getattr(model, name)!r}; it must be one of {known}.")
+    n_clusters = [x for x in head.modules() if isinstance(x, nn.Linear)][-1].out_features
+    if n_clusters != p.shape[1]:
+        raise ValueError(f"p has {p.shape[1]} columns, but the head knows {n_clusters} clusters.")
     return p
 
-# %% ../nbs/08_enhance.ipynb #cell-049
-@dataclass(eq=False, repr=False)
-class Enhancer(BaseEstimator):
-    """Stage 2 of SEIC: LoRA in the vision encoder, trained together with its heads on its own pseudo-labels (Eqs. 12, 13).
+# %% ../nbs/08_enhance.ipynb #files
+class _Files(BaseEstimator):
+    "What an `Enhancer` does with files, and with encoder and head put together."
+    def _student(self, encoder, head: nn.Module, seed: int = 0) -> _Student:
+        self._encoder = encoder
+        with torch.random.fork_rng(devices=[]): # new layers draw random numbers, before they are filled
+            same = _new_head(_head_spec(head))
+            same.load_state_dict(head.state_dict())
+            network = add_lora(encoder.network(), int(self.rank), self.lora_alpha, seed)
+        return _Student(network, same, encoder.mean, encoder.std).to(memory_format=torch.channels_last)
 
-    `fit(images, encoder, head, p)` sets `labels_` (n int64), `p_` (n×K float32), `history_` (a dict per step) and
-    `student_`. Batch norm and dropout stay in evaluation mode. The paper names no hyper-parameter: the defaults are ours.
-    On a CPU, equal input gives an equal result to the bit, interrupted or not.
-    """
-    _: KW_ONLY
-    rank: int = 8 # r of LoRA
-    lora_alpha: float = 16 # the adapters' output is scaled by lora_alpha / rank
-    lr: float = 2e-4 # Adam's learning rate, adapters …
-    head_lr: float = 1e-4 # … and heads
-    batch_size: int = 64 # B
-    micro_batch: int | None = None # images at once, where B don't fit (gradients add up); None: all of them
-    steps: int = 100 # batches
-    size: int | None = None # side of the images, in pixels; None: the encoder's own where it has one (a ViT), else 96 for images up to that size, 160 for larger ones
-    teacher: str = "frozen" # who gives the pseudo-labels: stage 1; "self": the student as it is; "ema": its moving average
-    weighting: str = "gaussian" # Eq. 12; "none": all weights 1; "fixmatch": 1 from `threshold` on, else 0 (Table 6)
-    threshold: float = 0.95 # of "fixmatch"
-    momentum: float = 0.99 # of μ and σ² in Eq. 12
-    n_sigma: float = 1.0 # σ is divided by it in Eq. 12
-    ema: float = 0.98 # momentum of the "ema" teacher
-    precision: str = "no" # mixed precision: "bf16", "fp16"
-    checkpoint_every: int = 25 # steps
-    workers: int = 0 # processes that augment; 0: this one
-    random_state: int = 0
-    device: str = "auto" # "cpu", "cuda", "mps"; "auto": a GPU when there is one
+    def merged(self) -> nn.Module: # uint8 pixels, B×3×size×size, to logits
+        "A copy of encoder and head with the adapters added into the weights: as fast as the encoder was."
+        student = self._student(self._encoder, self.student_.head)
+        student.load_state_dict(self.student_.state_dict())
+        student.encoder = student.encoder.merge_and_unload()
+        return student.eval()
 
+    def save(self, path: str | Path):
+        "Write adapters, head, settings, `labels_` and `history_` to one safetensors file, in one step."
+        fitted = {name: getattr(self, name) for name in ("size_", "seed_", "history_")}
+        meta = {"format": "sac_seic.Enhancer 1", "settings": self.get_params(), "fitted": fitted,
+                "head": _head_spec(self.student_.head)}
+        save_tensors(self.student_.trained() | {"labels_": torch.from_numpy(self.labels_)}, meta, path)
+
+    @classmethod
+    def load(cls,
+        path: str | Path,
+        encoder, # the same encoder as in `fit`
+    ) -> "Enhancer":
+        "Read what `save` wrote: `predict` answers as before, to the bit. Raises ValueError for another file."
+        tensors, meta = load_tensors(path, "Enhancer")
+        model = cls(**meta["settings"])
+        for name, x in meta["fitted"].items(): setattr(model, name, x)
+        model.labels_ = tensors["labels_"].numpy()
+        student = model._student(encoder, _new_head(meta["head"]))
+        with torch.no_grad():
+            for name, x in student.trained().items(): x.copy_(tensors[name])
+        model.student_ = student.to(pick_device(model.device))
+        return model
+
+# %% ../nbs/08_enhance.ipynb #stage2
+class _Stage2(_Files):
+    "What an `Enhancer` does with images."
     def fit(self,
         images: ImageSet, # n images, all readable
-        encoder, # an image encoder with `network()`, `mean` and `std`, such as `MiniImageEncoder`
+        encoder, # with `network()`, `mean`, `std` and `fingerprint`, such as `MiniImageEncoder`
         head: nn.Module, # stage 1's image head: an `AlignmentHead` (SEIC's) or a `ClusterHead` (SAC's)
         p: np.ndarray, # stage 1's probabilities, n×K
         checkpoint: Path | None = None, # file to write every few steps, and to go on from when it is there
@@ -361,64 +499,66 @@ class Enhancer(BaseEstimator):
 
         Interrupted, the next call with equal input and the same `checkpoint` goes on from there."""
         p = _check_enhancer(self, images, p, head)
-        accelerator, key = _accelerator(_device(self.device)), _run_key(self, len(images), head, p)
-        run = _Run(self, encoder, head, accelerator)
+        run = _Run(self, encoder, head, len(images))
+        self.size_ = int(self.size or getattr(encoder, "size", None) or _training_size(images))
+        squares = _Squares(images, self.size_, self.cache_bytes, progress)
+        key = None if checkpoint is None else _run_key(self, run, encoder, head, p, squares)
         _resume(run, checkpoint, key)
-        self.size_ = self.size or getattr(encoder, "size", None) or _training_size(images)
-        pixels = _squares(images, self.size_, progress)
-        _train_student(self, run, _Views(pixels, self.random_state), p, checkpoint, key, accelerator, progress)
-        self.student_, self.history_ = run.student, run.history
-        self.p_ = self._probabilities(pixels, progress)
+        _train_student(self, run, _Views(squares, p, run.seed), checkpoint, key, progress)
+        self.student_, self.seed_, self.history_ = run.student, run.seed, run.read_history()
+        self.p_ = self._probabilities(squares, progress)
         self.labels_ = self.p_.argmax(axis=1)
         return self
 
-    def predict_proba(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # n×K float32, rows sum to 1
-        "q^v of readable images, without augmentation."
-        if not hasattr(self, "student_"): raise NotFittedError("This Enhancer has not been fitted yet: call fit first.")
-        return self._probabilities(_squares(images, self.size_, progress), progress)
+    def predict_proba(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # n×K float32
+        "q^v of readable images, without augmentation; rows sum to 1."
+        if not hasattr(self, "student_"):
+            raise NotFittedError("This Enhancer has not been fitted yet: call fit first.")
+        return self._probabilities(_Squares(images, self.size_, self.cache_bytes, progress), progress)
 
     def predict(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # clusters, n int64
         "The likeliest cluster of each image."
         return self.predict_proba(images, progress).argmax(axis=1)
 
-    def merged(self) -> nn.Module: # uint8 pixels, B×3×size×size, to logits
-        "A copy of encoder and head with the adapters added into the weights: as fast as the encoder was."
-        student = self._student(self._encoder, _new_head(_head_spec(self.student_.head)))
-        student.load_state_dict(self.student_.state_dict())
-        student.encoder = student.encoder.merge_and_unload()
-        return student.eval()
-
-    def save(self, path: str | Path):
-        "Write adapters, head and settings to one safetensors file, in one step; the encoder's own weights are not in it."
-        _save_tensors(self.student_.trained(), {"format": "sac_seic.Enhancer 1", "settings": self.get_params(), "size": self.size_, "head": _head_spec(self.student_.head)}, Path(path))
-
-    @classmethod
-    def load(cls,
-        path: str | Path,
-        encoder, # the same encoder as in `fit`
-    ) -> "Enhancer":
-        "Read what `save` wrote: `predict` answers as before, to the bit. Raises ValueError for another file."
-        tensors, meta = _load_tensors(Path(path), "Enhancer")
-        model = cls(**meta["settings"])
-        model.size_ = meta["size"]
-        model.student_ = model._student(encoder, _new_head(meta["head"]))
-        with torch.no_grad():
-            for name, x in model.student_.trained().items(): x.copy_(tensors[name])
-        model.student_.to(_device(model.device))
-        return model
-
-    def _student(self, encoder, head) -> _Student:
-        self._encoder = encoder
-        copy = _new_head(_head_spec(head))
-        copy.load_state_dict(head.state_dict())
-        network = add_lora(encoder.network(), self.rank, self.lora_alpha, self.random_state)
-        return _Student(network, copy, encoder.mean, encoder.std).to(memory_format=torch.channels_last)
-
     @torch.inference_mode()
-    def _probabilities(self, pixels: np.ndarray, progress) -> np.ndarray:
+    def _probabilities(self, squares: _Squares, progress) -> np.ndarray:
         device, found = next(self.student_.parameters()).device, []
-        with progress(total=len(pixels), desc="Predicting") as bar:
-            for part in torch.from_numpy(pixels).split(128):
+        workers = self.workers if len(squares.kept) < len(squares) else 0
+        with progress(total=len(squares), desc="Predicting") as bar:
+            for part in _loader(squares, workers, device, 128 * squares.bytes, batch_size=128):
                 found.append(self.student_(part.to(device)).softmax(dim=1).cpu())
                 bar.update(len(part))
         return torch.cat(found).numpy() if found else np.empty((0, 0), np.float32)
+
+# %% ../nbs/08_enhance.ipynb #cell-049
+@dataclass(eq=False, repr=False)
+class Enhancer(_Stage2):
+    """Stage 2 of SEIC: LoRA in the vision encoder, trained together with its heads on its own pseudo-labels
+    (Eqs. 12, 13).
+
+    `fit(images, encoder, head, p)` sets `labels_` (n int64), `p_` (n×K float32), `history_` (a dict per
+    step), `student_`, `size_` and `seed_`. Batch norm and dropout stay in evaluation mode. The paper names no
+    hyper-parameter: the defaults are ours. On a CPU, equal input and settings give an equal result to the
+    bit, interrupted or not, with any `workers` and `cache_bytes`.
+    """
+    _: KW_ONLY
+    rank: int = 8 # r of LoRA
+    lora_alpha: float = 16 # the adapters' output is scaled by lora_alpha / rank
+    lr: float = 2e-4 # Adam's learning rate, adapters …
+    head_lr: float = 1e-4 # … and heads
+    batch_size: int = 64 # B
+    micro_batch: int | None = None # images at once, where B don't fit (gradients add up); None: all of them
+    steps: int = 100 # batches
+    size: int | None = None # side of the images in pixels; None: the encoder's own (a ViT's), else 96 or 160
+    teacher: str = "frozen" # gives the pseudo-labels: stage 1; "self": the student; "ema": its moving average
+    weighting: str = "gaussian" # Eq. 12; "none": all weights 1; "fixmatch": 1 from `threshold` on, else 0
+    threshold: float = 0.95 # of "fixmatch"
+    momentum: float = 0.99 # of μ and σ² in Eq. 12
+    n_sigma: float = 1.0 # σ is divided by it in Eq. 12
+    ema: float = 0.98 # momentum of the "ema" teacher
+    precision: str = "fp32" # or mixed: "bf16", "fp16"; "auto": fp16 on CUDA
+    checkpoint_every: int = 25 # steps
+    cache_bytes: int = 2 * 2**30 # of shrunk images that are kept in memory; the rest is decoded when needed
+    workers: int | None = None # processes that decode and augment; 0: none; None: idle cores on CUDA, else 0
+    random_state: int | None = 0 # None: another seed each time
+    device: str = "auto" # "cpu", "cuda", "cuda:1", "mps"; "auto": a GPU when there is one
