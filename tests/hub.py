@@ -1,4 +1,4 @@
-"""As much of the model hub as a download needs: what a repository holds, and its files, served on this machine."""
+"""As much of the model hub as a download needs, on this machine: what a repository holds, and its files."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, body: bool):
         parts = self.path.split("?")[0].strip("/").split("/")
-        if parts[:2] == ["api", "models"]: return self.send(self.about(*parts[2:]), {"Content-Type": "application/json"}, body)
+        if parts[:2] == ["api", "models"]:
+            return self.send(self.about(*parts[2:]), {"Content-Type": "application/json"}, body)
         organisation, name, resolve, commit, *path = parts
         file = self.folder / organisation / name / "/".join(path)
         content = file.read_bytes() if file.is_file() else None
@@ -28,16 +29,20 @@ class Hub(http.server.BaseHTTPRequestHandler):
         digest = hashlib.sha256(content or b"").hexdigest()
         self.send(content, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}, body)
 
-    def about(self, organisation: str, name: str, *what: str) -> bytes | None: # JSON; None: there is no such thing
+    def about(self, organisation: str, name: str, *what: str) -> bytes | None: # JSON; None: there is none
         top = self.folder / organisation / name
-        files = {p.relative_to(top).as_posix(): p.stat().st_size for p in sorted(top.rglob("*")) if p.is_file()}
+        found = [path for path in sorted(top.rglob("*")) if path.is_file()]
+        files = [{"type": "file", "path": path.relative_to(top).as_posix(), "size": path.stat().st_size,
+                  "oid": "0" * 40} for path in found]
         if not files: return None
-        if "tree" in what: return json.dumps([{"type": "file", "path": path, "size": size, "oid": "0" * 40} for path, size in files.items()]).encode()
-        return json.dumps({"id": f"{organisation}/{name}", "sha": COMMIT, "siblings": [{"rfilename": path} for path in files]}).encode()
+        if "tree" in what: return json.dumps(files).encode()
+        siblings = [{"rfilename": file["path"]} for file in files]
+        return json.dumps({"id": f"{organisation}/{name}", "sha": COMMIT, "siblings": siblings}).encode()
 
     def send(self, content: bytes | None, headers: dict, body: bool):
         self.send_response(404 if content is None else 200)
-        for name, value in {**headers, "Content-Length": str(len(content or b""))}.items(): self.send_header(name, value)
+        headers["Content-Length"] = str(len(content or b""))
+        for name, value in headers.items(): self.send_header(name, value)
         self.end_headers()
         if body and content: self.wfile.write(content)
 
@@ -46,12 +51,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve(folder: Path):
-    "A hub with the models in `folder`: gives what goes into the environment of its clients, and the list of downloads."
+    "A hub with the models in `folder`: gives the environment of its clients, and the list of downloads."
     handler = type("Here", (Hub,), {"folder": Path(folder), "served": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0",
+                **{f"HF_HUB_DISABLE_{what}": "1" for what in ("XET", "TELEMETRY", "PROGRESS_BARS")}}
     try: yield settings, handler.served
     finally:
         server.shutdown()

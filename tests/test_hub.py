@@ -1,8 +1,7 @@
-"""Weights as they come from the hub: a small one that serves the real repositories' file lists, with tiny weights."""
+"""Weights as they come from a hub: a small one with the real repositories' files, and tiny weights."""
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,25 +19,28 @@ from sac_seic.models.captioners import HubCaptioner
 from sac_seic.models.clip import ImageTower, SentenceEncoder, TextTower
 from sac_seic.models.weights import MissingWeights, find_model, fingerprint, missing_models
 
-PICKLED, BLIP2, BLIP = "openai/clip-vit-base-patch32", "Salesforce/blip2-opt-2.7b", "Salesforce/blip-image-captioning-base"
-LAION, SBERT, CHAT = "laion/CLIP-ViT-g-14-laion2B-s12B-b42K", "sentence-transformers/all-mpnet-base-v2", "HuggingFaceTB/SmolVLM-256M-Instruct"
-TIMM, DINOV2 = "timm/vit_base_patch32_clip_224.openai", "facebook/dinov2-base"
+TIMM, LAION = "timm/vit_base_patch32_clip_224.openai", "laion/CLIP-ViT-g-14-laion2B-s12B-b42K"
+PICKLED, DINOV2 = "openai/clip-vit-base-patch32", "facebook/dinov2-base"
+SBERT, BLIP2 = "sentence-transformers/all-mpnet-base-v2", "Salesforce/blip2-opt-2.7b"
+BLIP, CHAT = "Salesforce/blip-image-captioning-base", "HuggingFaceTB/SmolVLM-256M-Instruct"
 PIXELS = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
 PHOTOS = ImageArray(np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), dtype=np.uint8))
-ANSWERS = {  # repository to what its model says
-    PICKLED: lambda where: [ImageTower(PICKLED, where, "cpu").encode(PIXELS), TextTower(PICKLED, where, "cpu").encode(["a dog"])],
-    TIMM: lambda where: ImageTower("ViT-B/32", where, "cpu").encode(PIXELS),
-    LAION: lambda where: ImageTower("ViT-g-14/laion2b_s12b_b42k", where, "cpu").encode(PIXELS),
-    DINOV2: lambda where: ImageTower(DINOV2, where, "cpu").encode(PIXELS),
-    SBERT: lambda where: SentenceEncoder(SBERT, where, "cpu").encode(["a dog", "two red shoes"]),
-    **{name: lambda where, name=name: HubCaptioner(name, where, device="cpu", max_new_tokens=5).caption(PHOTOS) for name in (BLIP2, BLIP, CHAT)},
-}
+KINDS = {PICKLED: "clip", TIMM: "clip", LAION: "clip", DINOV2: "vision", SBERT: "sentences",
+         BLIP2: "captioner", BLIP: "captioner", CHAT: "captioner"}
+
+
+def answers(name, where) -> list: # what a model says
+    kind = KINDS[name]
+    if kind == "captioner": return HubCaptioner(name, where, device="cpu", max_new_tokens=5).caption(PHOTOS)
+    if kind == "sentences": return [SentenceEncoder(name, where, "cpu").encode(["a dog", "two red shoes"])]
+    image = ImageTower(name, where, "cpu").encode(PIXELS)
+    return [image, TextTower(name, where, "cpu").encode(["a dog"])] if kind == "clip" else [image]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    tiny_models(folder, names=list(ANSWERS))
+    tiny_models(folder, names=list(KINDS))
     return folder
 
 
@@ -50,7 +52,8 @@ def run(command, work, **more):
     "What a user types, with the programs of this environment."
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "HF_HOME": str(work / "home"), **more}
-    done = subprocess.run(command, shell=isinstance(command, str), cwd=work, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, shell=isinstance(command, str), cwd=work, env=environment,
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -60,7 +63,7 @@ def printed(name, where) -> str: # the command that a missing model's sentence e
     return str(error.value).split(" Fetch it with: ")[1]
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_printed_command_brings_the_model(models, tmp_path, name):
     where = tmp_path / "my models"
     with serve(models) as (hub, served): run(printed(name, where), tmp_path, **hub)
@@ -68,8 +71,9 @@ def test_the_printed_command_brings_the_model(models, tmp_path, name):
     assert bool(pickles) == (name in (PICKLED, BLIP)), served
     with warnings.catch_warnings():
         warnings.simplefilter("error" if not pickles else "ignore")  # of a pickle there is one to be heard
-        assert not missing_models([name], where) and fingerprint(find_model(name, where)) == fingerprint(find_model(name, models))
-        np.testing.assert_equal(ANSWERS[name](where), ANSWERS[name](models))
+        assert not missing_models([name], where)
+        assert fingerprint(find_model(name, where)) == fingerprint(find_model(name, models))
+        np.testing.assert_equal(answers(name, where), answers(name, models))
 
 
 def test_an_unknown_repository_with_a_pickle_takes_two_commands(models, tmp_path):
@@ -80,21 +84,25 @@ def test_an_unknown_repository_with_a_pickle_takes_two_commands(models, tmp_path
         run(printed("acme/talker", where), tmp_path, **hub)
         assert missing_models(["acme/talker"], where) == {"acme/talker": "there are no weights in it"}
         run(printed("acme/talker", where), tmp_path, **hub)
-    with pytest.warns(UserWarning, match="has its weights in a pickle"): assert find_model("acme/talker", where)
+    with pytest.warns(UserWarning, match="has its weights in a pickle"): find_model("acme/talker", where)
 
 
-FIND = "import json, sys; from sac_seic.models.weights import find_models; print(json.dumps([str(f) for f in find_models(sys.argv[1:]).values()]))"
+FIND = """import json, sys
+from sac_seic.models.weights import MissingWeights, find_models
+try: print(json.dumps([str(folder) for folder in find_models(sys.argv[1:]).values()]))
+except MissingWeights as error: print(error)"""
 
 
 def test_no_more_is_fetched_than_is_loaded_and_once(models, tmp_path):
-    names = list(ANSWERS)
+    names = list(KINDS)
     with serve(models) as (hub, served):
         first = run([sys.executable, "-c", FIND, *names], tmp_path, **hub)
         weights = sorted(file for file in served if not file.endswith((".json", ".txt")))
         assert weights == sorted([
-            f"{PICKLED}/pytorch_model.bin", f"{BLIP}/pytorch_model.bin", f"{TIMM}/open_clip_model.safetensors",
-            f"{LAION}/open_clip_pytorch_model.safetensors", f"{DINOV2}/model.safetensors", f"{SBERT}/model.safetensors",
-            f"{CHAT}/model.safetensors", *(f"{BLIP2}/model-0000{i}-of-00002.safetensors" for i in (1, 2))])
+            *(f"{name}/pytorch_model.bin" for name in (PICKLED, BLIP)),
+            *(f"{name}/model.safetensors" for name in (DINOV2, SBERT, CHAT)),
+            *(f"{BLIP2}/model-0000{i}-of-00002.safetensors" for i in (1, 2)),
+            f"{TIMM}/open_clip_model.safetensors", f"{LAION}/open_clip_pytorch_model.safetensors"])
         assert first.stderr.count("has its weights in a pickle") == 2
         once, its = len(served), tmp_path / "home/hub" / f"models--{PICKLED.replace('/', '--')}"
         assert not list(its.rglob("*.safetensors"))  # the hub's cache stays its own
@@ -107,21 +115,25 @@ def test_no_more_is_fetched_than_is_loaded_and_once(models, tmp_path):
 
 
 def test_what_the_hub_lacks_is_named(models, tmp_path):
-    ask = FIND.replace("print", "\ntry: print").replace("; \n", "\n") + "\nexcept FileNotFoundError as error: print(error)"
-    with serve(models) as (hub, served): said = run([sys.executable, "-c", ask, DINOV2, "acme/nothing"], tmp_path, **hub).stdout
-    assert "acme/nothing (neither in the hub's cache nor to be fetched from the hub" in said and DINOV2 not in said
+    with serve(models) as (hub, _):
+        said = run([sys.executable, "-c", FIND, DINOV2, "acme/nothing"], tmp_path, **hub).stdout
+    assert "acme/nothing (neither in the hub's cache nor to be fetched" in said and DINOV2 not in said
 
 
 class Runs:
     def __reduce__(self): return os.mkdir, ("ran",)
 
 
-@pytest.mark.parametrize("content", [{"w": Runs()}, [torch.zeros(2)], {"w": torch.zeros(2), "step": 7}], ids=["code", "list", "number"])
+WRONG = {"code": {"w": Runs()}, "list": [torch.zeros(2)], "number": {"w": torch.zeros(2), "step": 7}}
+
+
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
 def test_a_pickle_that_is_no_list_of_tensors_is_refused(models, tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(models / BLIP, tmp_path / BLIP)
     torch.save(content, tmp_path / BLIP / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=f"'{BLIP}' can't be loaded: pytorch_model.bin") as error: HubCaptioner(BLIP, tmp_path, device="cpu")
+    with pytest.raises(ValueError, match=f"'{BLIP}' can't be loaded: pytorch_model.bin") as error:
+        HubCaptioner(BLIP, tmp_path, device="cpu")
     assert "\n" not in str(error.value) and not (tmp_path / "ran").exists()
 
 
@@ -131,5 +143,5 @@ def test_a_pickle_gives_what_its_safetensors_give(models, tmp_path):
         shutil.copytree(models / name, tmp_path / name)
         for file in (tmp_path / name).glob("*.safetensors*"): file.unlink()
         with pytest.warns(UserWarning, match="has its weights in a pickle"): find_model(name, tmp_path)
-        np.testing.assert_equal(ANSWERS[name](tmp_path), ANSWERS[name](models))
+        np.testing.assert_equal(answers(name, tmp_path), answers(name, models))
     assert len(list((tmp_path / "cache/weights").glob("*/model-0000?-of-00002.safetensors"))) == 2

@@ -125,9 +125,6 @@ def _read_pickle(
 ) -> dict:       # name to tensor, on the CPU
     "The tensors of a pickle, read without running code. Raises ValueError for anything but plain tensors."
     import torch
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
-        raise ValueError(f"'{repo}' has its weights in a pickle, which PyTorch opens safely from 2.10 on: "
-                         f"update yours, {torch.__version__}, or choose a model with safetensors.")
     try: found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error: # whatever an odd file makes of the reader
         raise ValueError(f"'{repo}' can't be loaded: {file.name} is damaged, or a pickle with more in it "
