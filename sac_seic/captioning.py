@@ -13,21 +13,21 @@ from typing import Protocol
 import numpy as np
 
 from .data.files import tqdm_progress
-from .data.images import BadImage, ImageError, ImageSet, content_key
-from .models.encoders import Cache, unreadable
+from .data.images import BadImage, ImageError, ImageSet
+from .models.encoders import Cache, ImageEncoder, unreadable
 
 # %% ../nbs/01_captioning.ipynb #cell-008
 class Captioner(Protocol):
     """What every captioner offers: VLM of SAC Eq. 1.
 
-    Source: SAC Eq. 1."""
+    One that works on image embeddings also has an `encoder` and `from_embeddings(v)`. Source: SAC Eq. 1."""
     name: str         # for people: "ImageNet class names"
     fingerprint: str  # changes whenever the caption of an image would
 
-    def caption(self, images: ImageSet) -> list[str]: ...  # one sentence for each image; all images must be readable
+    def caption(self, images: ImageSet) -> list[str]: ...  # one sentence for each image; all are readable
 
 # %% ../nbs/01_captioning.ipynb #cell-037
-_GROUP = 1024         # captions a shard, where the captioner doesn't say; an interrupted run loses at most these
+_GROUP = 1024         # captions a shard, where the captioner doesn't say: what an interruption may cost
 _NEUTRAL = "a photo"  # of an image to which the captioner says nothing
 
 
@@ -36,30 +36,51 @@ def caption_images(
     captioner: Captioner,
     cache: Path | None = None,  # root folder of the cache; None: nothing is kept
     progress=tqdm_progress,     # progress(total, desc) gives a context manager with .update(n)
+    embedded: tuple[ImageEncoder, np.ndarray] | None = None, # an encoder, and its embeddings of these images
 ) -> list[str]:                 # n captions
-    """The caption of every image, from the cache where it is known; images with equal content are captioned once.
+    """The caption of every image, from the cache where it is known; equal contents are captioned once.
 
-    An empty caption becomes "a photo", with a warning, and is not kept: the next run asks again. Raises ValueError when
-    an image can't be read, OSError when the cache folder can't be used. Source: SAC Eq. 1."""
+    An empty caption becomes "a photo", with a warning, and is not kept: the next run asks again. Raises
+    ValueError when an image can't be read, OSError when the cache can't be used. Source: SAC Eq. 1."""
     keys = [_key(images, i) for i in range(len(images))]
     try:
         if getattr(captioner, "by_name", False): captions = captioner.caption(images)
-        else: captions = _cached_captions(images, keys, captioner, cache, progress)
+        else:
+            write = _writer(images, keys, captioner, embedded)
+            store = None if cache is None else Cache(Path(cache)/captioner.fingerprint)
+            captions = _cached_captions(keys, write, store, getattr(captioner, "group", _GROUP), progress)
     finally:
         if hasattr(captioner, "release"): captioner.release()
     return _fill_gaps(captions, images.names)
 
 # %% ../nbs/01_captioning.ipynb #cell-038
-def _cached_captions(images: ImageSet, keys: list[str], captioner: Captioner, cache: Path | None, progress) -> list[str]:
+def _key(images: ImageSet, i: int) -> str:
+    try: return images.key(i)
+    except ImageError as error: raise unreadable(BadImage(images.names[i], str(error))) from error
+
+
+def _writer(images: ImageSet, keys: list[str], captioner: Captioner, embedded):
+    "A function from row numbers to captions."
+    encoder, v = embedded or (None, None)
+    if embedded and getattr(getattr(captioner, "encoder", None), "fingerprint", "") == encoder.fingerprint:
+        return lambda part: captioner.from_embeddings(v[part])
+    def write(part):
+        captions = captioner.caption(images.subset(part))
+        changed = (images.names[i] for i in part if _key(images, i) != keys[i])
+        for name in changed: raise unreadable(BadImage(name, "changed while it was read"))
+        return captions
+    return write
+
+
+def _cached_captions(keys: list[str], write, store: Cache | None, group: int, progress) -> list[str]:
     first = {key: i for i, key in reversed(list(enumerate(keys)))}  # key to the first image with it
-    store = None if cache is None else Cache(Path(cache)/captioner.fingerprint)
     found = store.get(first) if store else {}
-    todo, group = sorted(i for key, i in first.items() if key not in found), getattr(captioner, "group", _GROUP)
+    todo = sorted(i for key, i in first.items() if key not in found)
     if todo:
         with progress(len(todo), "Captioning images") as bar:
             for start in range(0, len(todo), group):
                 part = todo[start:start + group]
-                fresh = dict(zip([keys[i] for i in part], captioner.caption(images.subset(part)), strict=True))
+                fresh = dict(zip([keys[i] for i in part], write(part), strict=True))
                 kept = {key: text for key, text in fresh.items() if text.strip()}
                 if store and kept: store.add(list(kept), list(kept.values()))
                 found |= fresh
@@ -67,16 +88,11 @@ def _cached_captions(images: ImageSet, keys: list[str], captioner: Captioner, ca
     return [found[key] for key in keys]
 
 
-def _key(images: ImageSet, i: int) -> str:
-    try: return content_key(images.read(i))
-    except ImageError as error: raise unreadable(BadImage(images.names[i], str(error))) from error
-
-
 def _fill_gaps(captions: list[str], names: list[str]) -> list[str]:
     empty = [i for i, text in enumerate(captions) if not text.strip()]
     if empty:
-        warnings.warn(f"{len(empty)} of {len(captions)} images got an empty caption (the first is '{names[empty[0]]}') and "
-                      f"count as '{_NEUTRAL}'", stacklevel=3)
+        warnings.warn(f"{len(empty)} of {len(captions)} images got an empty caption (the first is "
+                      f"'{names[empty[0]]}') and count as '{_NEUTRAL}'", stacklevel=3)
     return [text if text.strip() else _NEUTRAL for text in captions]
 
 # %% ../nbs/01_captioning.ipynb #cell-046
@@ -91,11 +107,11 @@ def _delete_words(caption: str, rng: np.random.Generator) -> str:
 
 # %% ../nbs/01_captioning.ipynb #cell-048
 def _mix(caption: str, other: str, rng: np.random.Generator) -> str:
-    "The first half of one sentence and the second half of the other; never `caption` itself when they differ."
+    "The first half of one sentence, the second half of the other; never `caption` itself when they differ."
     (a, b), (c, d) = (_halves(text) for text in (caption, other))
-    mixed = [" ".join(words) for words in (a + d, c + b)]
-    usable = [text for text in mixed if text.split() not in ([], a + b)] or [text for text in mixed if text.split() != a + b]
-    return usable[rng.integers(len(usable))]
+    mixed = [words for words in (a + d, c + b) if words != a + b]
+    usable = [words for words in mixed if words] or mixed
+    return " ".join(usable[rng.integers(len(usable))])
 
 
 def _halves(text: str) -> tuple[list[str], list[str]]: # the first half has the odd word

