@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+import sac_seic
 from ..data.files import tqdm_progress
 from ..data.images import ImageSet
 
@@ -104,7 +105,7 @@ def _digest(x) -> str: # 16 hexadecimal digits
 
 def _code_digest() -> str:
     "A hash of this package's modules."
-    root = Path(__file__).parents[1]
+    root = Path(sac_seic.__file__).parent
     modules = sorted(root.rglob("*.py"))
     return _digest([[p.relative_to(root).as_posix(), _digest(p.read_bytes())] for p in modules])
 
@@ -238,6 +239,14 @@ def _enhance(found: Clustering, images, models, checkpoint, progress) -> Cluster
     return Clustering(second.labels_, second.p_.max(axis=1), second, settings, second.p_)
 
 
+def _fingerprints(models) -> dict[str, str]:
+    "What identifies each part of a preset."
+    parts = {} if models is None else {
+        "image": models.image_encoder, "captioner": models.captioner, "text": models.text_encoder,
+        "nouns": models.noun_encoder}
+    return {name: part.fingerprint for name, part in parts.items() if part is not None}
+
+
 def _described(found: Clustering, images, pairs, models) -> Clustering:
     "With names, classes and words, where they are known."
     stored, rows = images is pairs, slice(None) if images is pairs else pairs.index
@@ -248,4 +257,4 @@ def _described(found: Clustering, images, pairs, models) -> Clustering:
     return replace(found, pairs=pairs, words=words, images=None if stored else images,
                    names=list(np.asarray(images.names, dtype=object)[rows]),
                    truth=None if labels is None else labels[rows], classes=getattr(images, "classes", None),
-                   models={} if models is None else models.fingerprints())
+                   models=_fingerprints(models))

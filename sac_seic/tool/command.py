@@ -20,6 +20,7 @@ from typing import Annotated, Optional
 import typer
 from typer.core import TyperGroup
 
+import sac_seic
 from .cluster import METHODS, check_clusters, choose_text
 
 # %% ../../nbs/tool/05_command.ipynb #cell-007
@@ -111,7 +112,7 @@ class _Stages:
         self.where = f"after '{desc}'"
 
 # %% ../../nbs/tool/05_command.ipynb #cell-015
-_ROOT = Path(__file__).parents[1]  # of this package
+_ROOT = Path(sac_seic.__file__).parent
 
 
 class _Mistake(ValueError):
