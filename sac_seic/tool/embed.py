@@ -11,7 +11,6 @@ import copy
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,15 +50,13 @@ class _Worker:
 
     def embed(self, part: Part) -> tuple[bytes, int, int]: # the content of a shard, its rows, its bad images
         "v, and the captions and t where they are wanted, of every readable image in the part."
-        settings, images, captions, tensors = self.load(), part.images(), [], {}
-        encoder, texts = self.models.image_encoder, self.models.text_encoder
-        with tempfile.TemporaryDirectory(prefix="sac-seic-") as scratch:
-            cache = Path(scratch) if hasattr(self.captioner, "cache") else None
-            if cache: self.captioner.cache = cache # mini's captioner finds the features there
-            tensors["v"], index, bad = embed_images(images, encoder, cache, progress=no_progress)
-            if self.caption:
-                captions = caption_images(images.subset(index), self.captioner, progress=no_progress)
-                tensors["t"] = embed_texts(captions, texts, progress=no_progress)
+        settings, images, captions, encoder = self.load(), part.images(), [], self.models.image_encoder
+        v, index, bad = embed_images(images, encoder, progress=no_progress)
+        tensors = {"v": v}
+        if self.caption:
+            good = images.subset(index)
+            captions = caption_images(good, self.captioner, progress=no_progress, embedded=(encoder, v))
+            tensors["t"] = embed_texts(captions, self.models.text_encoder, progress=no_progress)
         names = [images.names[i] for i in index]
         return shard_content(tensors, part, settings, names, captions, bad), len(names), len(bad)
 
