@@ -21,7 +21,7 @@ from PIL import Image
 
 PACKAGE = Path(__file__).resolve().parent.parent / "sac_seic"
 sys.path.insert(0, str(PACKAGE.parent))
-from sac_seic.data import fashion_mnist  # noqa: E402
+from sac_seic.data.benchmarks import open_benchmark  # noqa: E402
 
 # of the uncompressed files: how they are packed differs from one publisher to the next
 SHA256 = {
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
         found = hashlib.sha256(gzip.decompress((folder / name).read_bytes())).hexdigest()
         if found != expected:
             sys.exit(f"{folder / name} is not Fashion-MNIST's file: its SHA-256 is {found}, not {expected}.")
-    test = fashion_mnist(folder, "test")
+    test = open_benchmark("fashion-mnist", folder, "test")
     rows = np.sort(np.concatenate([np.flatnonzero(test.labels == c)[:PER_CLASS] for c in range(10)]))
     images = test.arrays[rows]
     n, h, w = images.shape
