@@ -63,7 +63,7 @@ def test_modules_import_no_development_tool(path):
 
 
 ORDER = """data.files data.images data.benchmarks data.shards data.neighbors data.sources
-    models.devices models.weights models.encoders models.backends models.mini models.clip models.captioners
+    models.devices models.encoders models.weights models.backends models.mini models.clip models.captioners
     captioning models.presets pairs sac_losses sac nouns seic_losses seic enhance evaluate
     tool.cluster tool.report tool.embed tool.doctor tool.command""".split()
 FLOOR = {"tool.cluster", "tool.report", "tool.embed", "tool.doctor"}  # side by side: none imports another
