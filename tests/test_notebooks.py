@@ -113,9 +113,9 @@ def test_reading_paths_say_how_long_they_take(monkeypatch):
     evening, course = rows[:8], rows[8:]
     assert len(course) == 11 and 35 <= sum(int(said) for _, said in evening) <= 60
     for read, said in evening[1:]:
-        parts = [section(gather.Page(folder / name), anchor) for name, anchor in re.findall(r"\((\w+\.ipynb)#([\w.-]+)\)", read)]
+        parts = [section(gather.Page(folder / name), anchor) for name, anchor in re.findall(r"\(([\w/]+\.ipynb)#([\w.-]+)\)", read)]
         assert parts and abs(gather.minutes(sum(parts, [])) - int(said)) <= 2, read
     for read, said in course:
-        whole = sum(gather.minutes(gather.Page(folder / name).cells) for name in set(re.findall(r"(\w+\.ipynb)", read)))
+        whole = sum(gather.minutes(gather.Page(folder / name).cells) for name in set(re.findall(r"([\w/]+\.ipynb)", read)))
         assert int(said) <= whole + 4, read
         if not re.search(r"#|up to|\d to \d", read): assert abs(int(said) - whole) <= 4, (read, whole)  # whole pages
