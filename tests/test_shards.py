@@ -109,7 +109,7 @@ def test_killed_worker(ray, images, here, tmp_path):
 
 
 def test_part_that_kills_every_worker(ray, images, here, tmp_path):
-    "The only worker goes on with the others, it is given up after three tries, and a rerun makes just that part."
+    "It is given up after three tries, the only worker goes on, and a rerun makes just that part."
     def die(batch):
         if white(batch):
             with open(tmp_path / "died", "a") as file: file.write(f"{os.getpid()}\n")
