@@ -88,6 +88,7 @@ class MiniImageEncoder:
         device: str = "auto",   # "cpu", "cuda", …; "auto" is a GPU when there is one
     ):
         self.backend, self.device = _where(backend, device)
+        self.batch_size = 8 if self.device == "cpu" else 256  # few enough to stay in a processor's cache
         if self.backend == "onnx":
             self._run = _onnx_backend(cache_dir()/self.fingerprint, _lite0_network, _SIZE)
         else: self._run = torch_backend(_lite0_network(), self.device, compiled=self.backend == "compile")
