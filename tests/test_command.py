@@ -157,7 +157,7 @@ def test_terminal(work, columns):
     code, written = on_a_terminal(work, columns)
     assert code == 0 and "Traceback" not in written
     assert COLOUR.search(written) and "\x1b[?25h" in written  # bars in colour, and the cursor is back
-    assert columns == 20 or "Embedding" in written
+    assert columns == 20 or "Finding images" in written
 
 
 def test_no_color(work):
