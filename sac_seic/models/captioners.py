@@ -69,12 +69,12 @@ def _write(model, processor, pictures: list, texts: list[str] | None, dtype, **s
 def _load(folder: Path, name: str, device: str, dtype): # the model and its processor
     from transformers import AutoProcessor
     advice = "name a Hugging Face model of the kind image-text-to-text"
+    model = load_transformers("AutoModelForImageTextToText", folder, name, advice, dtype=dtype)
     with loading(name, advice):
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"  # the text goes on at the right
         if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token
-    model = load_transformers("AutoModelForImageTextToText", folder, name, advice, dtype=dtype)
     with loading(name, "take another device"): return model.to(device).requires_grad_(False), processor
 
 # %% ../../nbs/models/07_captioners.ipynb #cell-019
@@ -174,7 +174,7 @@ def _read_csv(text: str, file: str): # (line, row)s
     if not {"file", "caption"} <= set(rows.fieldnames or []):
         first = ", ".join(rows.fieldnames or [])[:80] or "nothing"
         raise ValueError(f"'{file}' needs the columns file and caption; its first line says: {first}.")
-    for row in rows: yield rows.line_num, row
+    for row in rows: yield rows.line_num, None if None in row else row  # None: there were more columns
 
 
 def _read_jsonl(text: str, file: str): # (line, its text)s

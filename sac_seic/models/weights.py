@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..data.files import write_atomic
 from .devices import pick_device, pick_dtype
+from .encoders import _cache_errors, cache_dir
 
 # %% ../../nbs/models/02_weights.ipynb #cell-006
 @dataclass(frozen=True)
@@ -162,7 +163,6 @@ def _sha256(file: Path, size: int, modified: int) -> str:
 
 def _as_safetensors(folder: Path, repo: str) -> Path:
     "A folder with the same model in safetensors: this one, or the copy of one that has pickles only."
-    from sac_seic.models.encoders import cache_dir
     pickles = weight_files(folder)
     if pickles[0].suffix == ".safetensors": return folder
     texts = [file for file in _texts(folder) if not file.name.endswith(".bin.index.json")]
@@ -170,11 +170,7 @@ def _as_safetensors(folder: Path, repo: str) -> Path:
     name = Path(repo).name if Path(repo).is_dir() else repo.replace("/", "--")
     copy = cache_dir()/"weights"/f"{name}-{hashlib.sha256(''.join(prints).encode()).hexdigest()[:16]}"
     if not _what_is_wrong(copy): return copy
-    try: _convert(folder, texts, pickles, copy, repo)
-    except OSError as error:
-        why = error.strerror or error
-        raise type(error)(f"The weights of '{repo}' can't be kept in '{copy}' ({why}): make room there, or "
-                          "name another cache in SAC_SEIC_CACHE.") from error
+    with _cache_errors(copy): _convert(folder, texts, pickles, copy, repo)
     warnings.warn(f"'{repo}' has its weights in a pickle: it was read without running code, and is kept as "
                   f"safetensors in '{copy}'", stacklevel=2)
     return copy
