@@ -33,8 +33,8 @@ from ..data.images import BadImage, ImageError, ImageSet, Stamp, content_key, re
 class ImageEncoder(Protocol):
     """What every image encoder offers: e_V.
 
-    It may also have `side` (pixels across that `preprocess` leaves: large JPEGs are then unpacked at no more than
-    is needed, see `reduction`), `batch_size` (images that `encode` likes at once) and `device`.
+    It may also have `side` (pixels across that `preprocess` leaves: large JPEGs are then unpacked at no more
+    than is needed, see `reduction`), `batch_size` (images that `encode` likes at once) and `device`.
     Source: SAC, text after Eq. 1 and Eq. 2."""
     name: str         # for people: "EfficientNet-Lite0"
     dim: int          # length of an embedding, d_v
