@@ -176,7 +176,7 @@ class _Squares(Dataset):
 def _training_size(images: ImageSet) -> int:
     "96 pixels where half of the images (of 32 looked at) have no more, else 160."
     some = np.linspace(0, len(images) - 1, min(32, len(images))).astype(int)
-    sides = [min(images.decode(images.read(i), 160).size) for i in some] # no more of a large photograph than 320
+    sides = [min(images.decode(images.read(i), 160).size) for i in some] # a photograph's may be 320 or more
     return 96 if np.median(sides) <= 96 else 160
 
 # %% ../nbs/08_enhance.ipynb #cell-035
@@ -242,7 +242,7 @@ def _new_head(spec: dict) -> nn.Module:
 class _Processes:
     "This process and the others that torchrun started, if it did; each does its share of every batch."
     def __init__(self, device: torch.device):
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+        if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         several = dist.is_available() and dist.is_initialized()
         self.rank, self.of = (dist.get_rank(), dist.get_world_size()) if several else (0, 1)
@@ -352,7 +352,7 @@ def _resume(run: _Run, path: Path | None, key: str | None):
             tensors, meta = load_tensors(path, "Enhancer checkpoint")
             if meta["key"] == key: _restore(run, tensors, meta)
         except ValueError:
-            warnings.warn(f"the checkpoint '{path}' is damaged; training starts again", stacklevel=4)
+            warnings.warn(f"the checkpoint '{path}' is damaged; training starts again", stacklevel=3)
     steps = run.group.whole(torch.tensor([float(run.step)], device=run.device), run.group.of)
     if run.group.of > 1 and (steps != run.step).any():
         raise ValueError(f"Not every process found the checkpoint '{path}': name a file that all can read.")
@@ -406,8 +406,8 @@ def _train_student(model, run: _Run, views: _Views, path: Path | None, key: str 
     plan = _plan(len(views.rows), run.batch, steps, run.seed, *share)
     with progress(total=model.steps, desc="Enhancing encoder") as bar:
         bar.update(run.step)
-        bytes = 2 * run.batch * views.squares.bytes
-        for batch in _loader(views, model.workers, run.device, bytes, batch_sampler=plan):
+        batch_bytes = 2 * run.batch * views.squares.bytes
+        for batch in _loader(views, model.workers, run.device, batch_bytes, batch_sampler=plan):
             _enhance_step(model, run, batch)
             if run.step % model.checkpoint_every == 0 or run.step == model.steps: _checkpoint(run, path, key)
             bar.update(1)

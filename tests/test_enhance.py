@@ -149,12 +149,26 @@ def test_names_of_what_moves_are_gathered_once(monkeypatch):
     assert len(calls) == 1
 
 
+def test_the_average_is_of_the_student():
+    "Without memory it is the student; with nothing but memory it stays what the student was at the start."
+    student, start = fitted(teacher="self", lr=0.1, head_lr=0.1), fitted(teacher="ema", ema=1.0, lr=0.1, head_lr=0.1)
+    np.testing.assert_array_equal(fitted(teacher="ema", ema=0.0, lr=0.1, head_lr=0.1).p_, student.p_)
+    assert not np.array_equal(start.p_, student.p_)
+
+
+def test_pieces_add_up():
+    whole, pieces = fitted(), fitted(micro_batch=3)
+    np.testing.assert_allclose(pieces.p_, whole.p_, atol=1e-4)
+    for one, other in zip(whole.history_, pieces.history_, strict=True): assert one == pytest.approx(other, abs=1e-4)
+
+
 def test_numpys_numbers_are_numbers(tmp_path):
     numbers = {"rank": 8, "lora_alpha": 16.0, "batch_size": 8, "micro_batch": 5, "steps": 3, "size": SIZE, "lr": 1e-2,
                "checkpoint_every": 2, "cache_bytes": 7 * ONE, "workers": 0, "random_state": 3, "ema": 0.9}
     plain = fitted(**numbers, teacher="ema", checkpoint=tmp_path / "plain")
     kinds = {int: np.int64, float: np.float64}
-    other = fitted(**{name: kinds[type(x)](x) for name, x in numbers.items()}, teacher="ema", checkpoint=tmp_path / "numpy")
+    numpys = {name: kinds[type(x)](x) for name, x in numbers.items()}
+    other = fitted(**numpys, teacher="ema", checkpoint=tmp_path / "numpy")
     np.testing.assert_array_equal(plain.p_, other.p_)
     other.save(tmp_path / "model")
     loaded = Enhancer.load(tmp_path / "model", Encoder())
@@ -171,8 +185,8 @@ def test_no_random_state():
 
 
 @pytest.mark.parametrize("name, value", [
-    ("steps", -1), ("steps", 2.5), ("batch_size", 0), ("micro_batch", 0), ("rank", 0), ("rank", "8"), ("size", 0), ("lr", -1.0),
-    ("lr", float("nan")), ("head_lr", 0), ("momentum", 1), ("n_sigma", 0), ("ema", 1.5), ("threshold", -0.1),
+    ("steps", -1), ("steps", 2.5), ("batch_size", 0), ("micro_batch", 0), ("rank", 0), ("rank", "8"), ("size", 0),
+    ("lr", -1.0), ("lr", float("nan")), ("head_lr", 0), ("momentum", 1), ("n_sigma", 0), ("ema", 1.5), ("threshold", -0.1),
     ("checkpoint_every", 0), ("cache_bytes", -1), ("workers", -1), ("random_state", -1), ("random_state", 0.5),
     ("teacher", "mine"), ("weighting", None), ("precision", "no"), ("device", "tpu")])
 def test_nonsense_is_refused(name, value):
