@@ -22,6 +22,8 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file
 
+from sac_seic.models.clip import hugging_face_names
+
 HUB_FILES = json.loads(Path(__file__).with_name("hub_files.json").read_text("utf-8"))  # name to read, files
 STAND_IN = "In place of a file of {name}, beside random weights for tests: what they give means nothing.\n"
 UNREAD = (".gitattributes", "README.md", "data_config.json", "train_script.py",
@@ -172,35 +174,12 @@ def _save_hugging_face(folder: Path, weights: dict, config: dict, *files: str):
     image = {**both, "intermediate_size": int(32 * ratio), "patch_size": patch, "image_size": 224}
     text = {**both, "hidden_size": 16, "bos_token_id": 49406, "eos_token_id": 49407}
     model = CLIPModel(CLIPConfig(vision_config=image, text_config=text, projection_dim=config["embed_dim"]))
-    model.load_state_dict(_hugging_face_names(weights))
+    model.load_state_dict(hugging_face_names(weights))
     lengths = {"text_model": 77, "vision_model": (224 // patch) ** 2 + 1}
     _save_model(folder, model, *files,
                 integers={f"{tower}.embeddings.position_ids": n for tower, n in lengths.items()})
     CLIPImageProcessor(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}, resample=3,
                        image_mean=_MEAN, image_std=_STD).save_pretrained(folder)  # 3: bicubic
-
-
-_PLACES = {"class_embedding": "embeddings.class_embedding", "conv1": "embeddings.patch_embedding",
-           "positional_embedding": "embeddings.position_embedding.weight",
-           "token_embedding": "embeddings.token_embedding", "ln_pre": "pre_layrnorm",  # their spelling
-           "ln_post": "post_layernorm", "ln_final": "final_layer_norm", "ln_1": "layer_norm1",
-           "ln_2": "layer_norm2", "c_fc": "mlp.fc1", "c_proj": "mlp.fc2", "out_proj": "self_attn.out_proj"}
-
-
-def _hugging_face_names(weights: dict) -> dict:
-    "The tensors of OpenCLIP's CLIP under Hugging Face's names."
-    theirs = {"logit_scale": weights["logit_scale"], "visual_projection.weight": weights["visual.proj"].T,
-              "text_projection.weight": weights["text_projection"].T}
-    for name, x in weights.items():
-        tower = "vision_model." if name.startswith("visual.") else "text_model."
-        parts = name.removeprefix("visual.").split(".")
-        place = f"{tower}encoder.layers.{parts[2]}." if "resblocks" in parts else tower
-        if parts[-1].startswith("in_proj_"):  # queries, keys and values lie in one matrix
-            kind = parts[-1].removeprefix("in_proj_")
-            for q, third in zip("qkv", x.chunk(3)): theirs[f"{place}self_attn.{q}_proj.{kind}"] = third
-        elif parts[-1] in _PLACES: theirs[place + _PLACES[parts[-1]]] = x
-        elif len(parts) > 1: theirs[f"{place}{_PLACES[parts[-2]]}.{parts[-1]}"] = x
-    return theirs
 
 
 def _write_timm(folder: Path, seed: int, plus: int, patch: int, dim: int):
