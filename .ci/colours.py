@@ -48,7 +48,7 @@ def colour_markdown(text, paper):
 
 def colour_page(name, page):
     "Colour the maths of an equation notebook; the symbols page by its headings, which name the paper."
-    paper = {**dict.fromkeys(("03", "04", "05", "06"), "SAC"), **dict.fromkeys(("07", "08", "09", "10"), "SEIC")}.get(name[:2])
+    paper = {**dict.fromkeys(("01_", "02_", "03_", "04_"), "SAC"), **dict.fromkeys(("05_", "06_", "07_", "08_"), "SEIC")}.get(name[:3])
     for kind, at, key in page.texts():
         if kind != "markdown" or not (paper or name.startswith("00")): continue
         parts = re.split(r"^(?=##)", "".join(at[key]), flags=re.M) if name.startswith("00") else ["".join(at[key])]
