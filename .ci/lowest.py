@@ -1,9 +1,9 @@
 """Installs the lowest versions that settings.ini allows, of all that users install, and runs the smoke tests.
 
-    python .ci/lowest.py [PACKAGE] [PYTEST'S OPTIONS AND MORE TEST FILES]
+    python .ci/lowest.py WHEEL [PYTEST'S OPTIONS AND MORE TEST FILES]
 
-PACKAGE is a wheel or a checkout; by default, this checkout. The environment is a new one, removed in the end.
-uv fills it: torch and what it needs are 7 GB, and pip takes three times as long to fetch and unpack them."""
+The environment is a new one, removed in the end. uv fills it: torch and what it needs are 7 GB, and pip takes
+three times as long to fetch and unpack them."""
 
 import argparse
 import re
@@ -37,13 +37,13 @@ def lowest_versions(settings: Path) -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("package", nargs="?", type=Path, default=ROOT)
+    parser.add_argument("wheel", type=Path)
     args, more = parser.parse_known_args()
     pins = [f"{name}=={version}" for name, version in lowest_versions(ROOT / "settings.ini").items()]
     print(*pins, flush=True)
     with tempfile.TemporaryDirectory(prefix="sac_seic_lowest_") as folder:
         venv.create(folder, with_pip=True)
-        package, bin = f"{args.package.resolve()}[{','.join(EXTRAS)}]", Path(folder) / "bin"
+        package, bin = f"{args.wheel.resolve()}[{','.join(EXTRAS)}]", Path(folder) / "bin"
         for command in ([bin / "pip", "install", "-q", "uv"],
                         [bin / "uv", "pip", "install", "-q", "--no-cache", "-p", folder, package, *pins],
                         [bin / "pytest", "-p", "no:cacheprovider", "tests/test_smoke.py", *more]):
