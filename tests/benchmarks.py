@@ -248,9 +248,9 @@ def scale(n: int = 1_000_000, d: int = 512, k: int = 20, n_clusters: int = 10) -
         return pd.DataFrame(_watched(_map_neighbors, folder / "v.npy", k) + _watched(_map_epoch, folder, n_clusters))
 
 
-def main():
-    for name in sys.argv[1:] or ["embed", "vit", "neighbors", "train", "align"]:
+def main(names=()):
+    for name in names or ("embed", "vit", "neighbors", "train", "align"):
         print(name, globals()[name]().round(2).to_string(index=False), sep="\n", end="\n\n")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__": main(sys.argv[1:])
