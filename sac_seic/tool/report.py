@@ -91,9 +91,11 @@ def cluster_words(
     "What tells each cluster's captions from the others' (c-TF-IDF), no word twice."
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import CountVectorizer
-    if not any(map(_terms, captions)): return [[] for _ in range(n_clusters)]
-    vectorizer = CountVectorizer(analyzer=_terms)
-    stands = vectorizer.fit_transform(captions)                                # n×words, 0 or 1
+    for share in (0.9, 1.0): # what nearly all captions say tells nothing, unless there is nothing else
+        vectorizer = CountVectorizer(analyzer=_terms, max_df=share)
+        try: stands = vectorizer.fit_transform(captions); break                # n×words, 0 or 1
+        except ValueError: continue                                            # no words are left
+    else: return [[] for _ in range(n_clusters)]
     n_captions = len(captions)
     member = csr_matrix((np.ones(n_captions), (clusters, np.arange(n_captions))), (n_clusters, n_captions))
     counts = (member @ stands).toarray()                                       # f: clusters×words
