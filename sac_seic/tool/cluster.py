@@ -15,7 +15,6 @@ import numpy as np
 
 import sac_seic
 from ..data.files import tqdm_progress
-from ..data.images import ImageSet
 
 # %% ../../nbs/tool/01_cluster.ipynb #methods
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Clustering:
     probabilities: np.ndarray | None = None  # n×c float32; None after k-means
     pairs: object = None                # Pairs or Shards: v, t, captions, bad
     names: list[str] = field(default_factory=list) # n
-    images: ImageSet | None = None      # None: the images are elsewhere
+    images: object | None = None        # an ImageSet; None: the images are elsewhere
     truth: np.ndarray | None = None     # n classes, where they are known; no method has seen them
     classes: list[str] | None = None    # their names
     words: list[list[str]] | None = None  # nouns of every cluster, where the text is nouns
