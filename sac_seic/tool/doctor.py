@@ -114,7 +114,7 @@ def _use(part, images) -> str:
     pixels = hasattr(part, "preprocess")
     rows = part.encode(np.stack([part.preprocess(images[i]) for i in range(2)]) if pixels else _SENTENCES)
     if rows.shape != (2, part.dim) or not np.isfinite(rows).all() or np.allclose(*rows):
-        raise ValueError(f"{part.name} gives no usable embeddings: {rows.shape} instead of 2 × {part.dim}, or no numbers")
+        raise ValueError(f"{part.name} gives no usable embeddings: {rows.shape} instead of 2 × {part.dim}")
     if part.name not in _FIRST: return f"2 × {part.dim}"
     known = np.array(_FIRST[part.name])
     if not np.allclose(rows[0, :8], known, atol=0.005, rtol=0.02):
