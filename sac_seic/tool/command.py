@@ -217,7 +217,9 @@ def _run(open_images, said: dict, k: int, method: str, text: str | None, models:
         check_clusters(k, len(images))
         check_out(out)
         loaded = None
-        if hasattr(images, "v"): _refuse(models, "is for images, and these are embeddings: leave it out")
+        if hasattr(images, "v"):
+            useless = models | {"rehash": more.get("rehash")}
+            _refuse(useless, "is for images, and these are embeddings: leave it out")
         else: loaded = _load_models(stages, **{"preset": "mini", "text": text, **models})
         found = cluster(images, k, method, models=loaded, text=text, cache=cache_dir(),
                         checkpoint=out / "stage2.safetensors", progress=stages, **more)
