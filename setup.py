@@ -10,8 +10,8 @@ config = ConfigParser()
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("mini", "paper", "cluster", "dev")}
-extras["dev"] += extras["mini"] + extras["paper"] + extras["cluster"]  # the notebooks, which are the tests, use all of them
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("mini", "paper", "cluster", "umap", "dev")}
+for name in ("mini", "paper", "cluster", "umap"): extras["dev"] += extras[name]  # the notebooks, the tests, use all
 
 setup(
     name=cfg["lib_name"],

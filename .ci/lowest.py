@@ -15,7 +15,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "mini", "paper", "cluster"
+EXTRAS = "mini", "paper", "cluster", "umap"
 REQUIREMENT = re.compile(r"([\w.-]+(?:\[[\w,-]+\])?)(?:>=|==)([\w.]+)(?:,<[\w.]+)?")  # name, lowest
 
 

@@ -111,16 +111,10 @@ def _code_digest() -> str:
 # %% ../../nbs/tool/01_cluster.ipynb #kmeans
 def _kmeans(v, t, method: str, n_clusters: int, seed: int, progress) -> Clustering:
     "k-means of unit rows, ten restarts."
-    from sklearn.cluster import KMeans
-    unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    views = {"kmeans-image": [v], "kmeans-text": [t], "kmeans-both": [v, t]}[method]
-    x = np.hstack([unit(np.asarray(view)) for view in views])
-    with progress(total=1, desc="Running k-means") as bar:
-        model = KMeans(n_clusters, n_init=10, random_state=seed).fit(x)
-        near, second = np.sort(model.transform(x), axis=1)[:, :2].T
-        bar.update(1)
-    confidence = (1 - near / np.maximum(second, 1e-12)).astype(np.float32)
-    return Clustering(model.labels_.astype(np.int64), confidence, model, model.get_params())
+    from sac_seic.baselines import KMeansViews
+    model = KMeansViews(n_clusters, views=method.removeprefix("kmeans-"), random_state=seed)
+    model.fit(v, t, progress)
+    return Clustering(model.labels_, model.confidence_, model, model.get_params())
 
 
 def _heads(v, t, method: str, n_clusters: int, seed: int, progress) -> Clustering:
