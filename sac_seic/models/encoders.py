@@ -62,7 +62,8 @@ class Preset:
     image_encoder: ImageEncoder
     captioner: object | None        # a `Captioner`; None: for nouns only
     text_encoder: TextEncoder | None
-    noun_encoder: TextEncoder | None = None # in e_V's own space, as CLIP's; None: text_encoder and a map
+    noun_encoder: TextEncoder | None = None # in the images' space, as CLIP's; None: text_encoder, and a map
+    noun_images: ImageEncoder | None = None # whose images are compared with nouns; None: image_encoder
 
 # %% ../../nbs/models/03_encoders.ipynb #unreadable
 def unreadable(bad: BadImage) -> ValueError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..captioning import Captioner
 from .captioners import HubCaptioner
+from .classic import ClassicImageEncoder
 from .clip import ImageTower, SentenceEncoder, TextTower, repository
 from .encoders import Preset
 from .mini import MiniCaptioner, MiniImageEncoder, MiniTextEncoder
@@ -29,11 +30,18 @@ def preset_models(
 ) -> list[str]:                              # repositories, or folders
     "Whose weights the preset 'paper' needs."
     found = []
-    if {"image", "nouns"} & set(needs):
-        found = [repository(image_encoder or PAPER_MODELS["image_encoder"])]
+    if _sees(needs, image_encoder): found = [repository(_clip(image_encoder))]
     if "captions" in needs:
         found += [captioner or PAPER_MODELS["captioner"], text_encoder or PAPER_MODELS["text_encoder"]]
     return [name for name in found if isinstance(name, str)]
+
+
+def _clip(image_encoder: str | None) -> str: # the tower whose images nouns are compared with
+    return PAPER_MODELS["image_encoder"] if image_encoder in (None, "classic") else image_encoder
+
+
+def _sees(needs, image_encoder: str | None) -> bool: # is a network needed that sees images?
+    return "nouns" in needs or "image" in needs and image_encoder != "classic"
 
 # %% ../../nbs/models/09_presets.ipynb #useless
 _MEANT_FOR = {"image_encoder": ("image", "nouns"), "text_encoder": ("captions",), "captioner": ("captions",),
@@ -49,14 +57,17 @@ def useless_option(
     "The first of the options that would do nothing, and why."
     given = {option: x for option, x in given.items() if option in _MEANT_FOR and x not in (None, "auto")}
     own = not isinstance(given.get("captioner", ""), str)  # a captioner, not the name of one
+    classic = given.get("image_encoder") == "classic"
     for option in given:
         meant = _MEANT_FOR[option]
         if not set(meant) & set(needs):
             return option, f"is for {NEEDS[meant[0]]}, and this run uses none: leave it out"
         if option == "prompt" and own:
             return option, "is for a captioner that is named: leave one of the two out"
-        if name == "mini" and not (option == "captioner" and own):
+        if name == "mini" and not (option == "captioner" and own or option == "image_encoder" and classic):
             return option, "is for the preset 'paper': choose that, or leave it out"
+        if option in ("models_dir", "precision") and classic and set(needs) == {"image"}:
+            return option, "is for models that have weights, and 'classic' has none: leave it out"
 
 # %% ../../nbs/models/09_presets.ipynb #load-preset
 def load_preset(
@@ -65,7 +76,8 @@ def load_preset(
     *,
     needs=("image", "captions"),     # what will be asked for, of "image", "captions" (SAC) and "nouns" (SEIC)
     models_dir: Path | None = None,  # for "paper", as all that follows; folder of weights; None: from the hub
-    image_encoder: str | None = None,         # e_V and f_v, see `repository`; None: one of `PAPER_MODELS`
+    image_encoder: str | None = None,         # e_V and f_v, see `repository`; None: one of `PAPER_MODELS`;
+                                              # "classic" (with "mini", too): no network
     text_encoder: str | None = None,          # e_T, for captions
     captioner: str | Captioner | None = None, # VLM of SAC Eq. 1: a name, or (with "mini", too) an object
     prompt: str | None = None,                # what a captioner by name is asked
@@ -86,18 +98,20 @@ def load_preset(
     chosen = dict(image_encoder=image_encoder, text_encoder=text_encoder, captioner=captioner)
     asked = dict(prompt=prompt, templates=templates, models_dir=models_dir, precision=precision)
     if useless := useless_option(name, needs, {**chosen, **asked}): raise ValueError(" ".join(useless) + ".")
-    if name == "mini": return _mini(set(needs), cache, captioner, device)
+    if name == "mini": return _mini(set(needs), cache, captioner, device, image_encoder)
     find_models(preset_models(needs, **chosen), models_dir)
     how = dict(models_dir=models_dir, device=device, precision=precision)
     chosen = {option: x or PAPER_MODELS[option] for option, x in chosen.items()}
     return _paper(set(needs), chosen, prompt, templates, how)
 
 # %% ../../nbs/models/09_presets.ipynb #parts
-def _mini(needs: set, cache: Path | None, captioner: Captioner | None, device: str) -> Preset:
+def _mini(needs: set, cache: Path | None, captioner: Captioner | None, device: str, image: str | None) -> Preset:
     speaks = "captions" in needs and captioner is None  # from the image encoder's last layer
-    image = MiniImageEncoder(device=device) if speaks or {"image", "nouns"} & needs else None
+    own = MiniImageEncoder(device=device) if speaks or _sees(needs, image) else None
     text = MiniTextEncoder(device) if {"captions", "nouns"} & needs else None
-    return Preset("mini", image, MiniCaptioner(image, cache=cache) if speaks else captioner, text)
+    captioner = MiniCaptioner(own, cache=cache) if speaks else captioner
+    if image == "classic": return _classic("mini", needs, own, captioner, text, None)
+    return Preset("mini", own, captioner, text)
 
 
 def _paper(needs: set, chosen: dict, prompt: str | None, templates: tuple | None, how: dict) -> Preset:
@@ -105,6 +119,12 @@ def _paper(needs: set, chosen: dict, prompt: str | None, templates: tuple | None
     if "captions" in needs:
         captioner, text = chosen["captioner"], SentenceEncoder(chosen["text_encoder"], **how)
         if isinstance(captioner, str): captioner = HubCaptioner(captioner, prompt=prompt, **how)
-    if "nouns" in needs: nouns = TextTower(image, **how, **({"templates": templates} if templates else {}))
-    image = ImageTower(image, **how) if {"image", "nouns"} & needs else None
-    return Preset("paper", image, captioner, text, nouns)
+    if "nouns" in needs: nouns = TextTower(_clip(image), **how, **({"templates": templates} if templates else {}))
+    own = ImageTower(_clip(image), **how) if _sees(needs, image) else None
+    if image == "classic": return _classic("paper", needs, own, captioner, text, nouns)
+    return Preset("paper", own, captioner, text, nouns)
+
+
+def _classic(name: str, needs: set, own, captioner, text, nouns) -> Preset:
+    "The preset with another image view; nouns are still compared with images as its `own` encoder sees them."
+    return Preset(name, ClassicImageEncoder(), captioner, text, nouns, own if "nouns" in needs else None)
