@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'ClusterHead', 'MappedRows', 'block_by_block', 'kmeans_start', 'train_heads', 'begin_fit', 'random_heads',
-           'save_tensors', 'load_tensors', 'TwoHeads', 'SAC']
+           'check_start', 'save_tensors', 'load_tensors', 'TwoHeads', 'SAC']
 
 # %% ../nbs/04_sac.ipynb #cell-003
 import json
 import math
 import warnings
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -148,12 +149,14 @@ def kmeans_start(
     n_clusters: int, # c
     sharpness: float, # length of a weight row: how sure the first assignments are
     seed: int,
+    clusters: torch.Tensor | None = None, # n int64, to begin at instead; empty ones give a row of zeros
 ) -> list[tuple[torch.Tensor, torch.Tensor]]: # (weight c×d, bias c) for the image head and the text head
     """Weights with which both heads start at the same k-means clusters of the image embeddings.
 
     Row j points from the overall mean to the mean of cluster j; our addition, in neither paper.
     """
-    cluster, start = _kmeans_clusters(v, n_clusters, seed), []
+    cluster = _kmeans_clusters(v, n_clusters, seed) if clusters is None else clusters
+    start = []
     size = torch.bincount(cluster, minlength=n_clusters).float()
     for x in (v, t):
         mean, centre = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
@@ -203,6 +206,19 @@ def _step(adam: torch.optim.Adam, loss) -> torch.Tensor:
     return torch.stack(loss).detach()
 
 
+def _steps(model, n: int) -> int: # batches at most
+    return model.max_steps if model.epochs is None else model.epochs * max(1, round(n / model.batch_size))
+
+
+@contextmanager
+def _one_thread(model, v):
+    "On a CPU small products are done before a second thread has begun, or long after, if its core is busy."
+    threads = torch.get_num_threads()
+    if v.shape[1] * model.batch_size <= 2**20: torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(threads)
+
+
 @torch.no_grad()
 def _clusters(model, v) -> torch.Tensor:
     return block_by_block(lambda rows: model.heads_[0].logits(rows).argmax(1), v)
@@ -221,17 +237,22 @@ def train_heads(
     progress, # called as progress(total=…, desc=…), like tqdm
     desc: str = "Training heads",
 ):
-    """Adam on random batches until the assignments settle or `max_steps` batches are done.
+    """Adam on random batches until the assignments settle, or `epochs` or `max_steps` batches are done.
 
     A GPU is asked for nothing but at a look, every `patience` steps: the losses are read at the end.
     """
+    with _one_thread(model, v): _train(model, parameters, v, loss_of, progress, desc)
+
+
+def _train(model, parameters, v, loss_of, progress, desc: str):
     adam = torch.optim.Adam(parameters, lr=float(model.lr)) # NumPy's float32 would stay float32
     generator = torch.Generator().manual_seed(model.seed_)
-    seen, seen_at, step, looks, losses = _clusters(model, v), 0, 0, [], []
-    with progress(total=model.max_steps, desc=desc) as bar:
-        while step < model.max_steps:
+    begin, steps = _clusters(model, v), _steps(model, len(v))
+    seen, seen_at, step, looks, losses = begin, 0, 0, [], []
+    with progress(total=steps, desc=desc) as bar:
+        while step < steps:
             epoch = []
-            for rows in _batches(len(v), model.batch_size, generator, seen.device)[:model.max_steps - step]:
+            for rows in _batches(len(v), model.batch_size, generator, seen.device)[:steps - step]:
                 loss = loss_of(rows)
                 epoch.append(_step(adam, loss))
                 bar.update(1)
@@ -240,6 +261,7 @@ def train_heads(
             if step - seen_at >= model.patience:
                 now = _clusters(model, v)
                 look["changed"] = (now != seen).float().mean().item()
+                look["moved"] = (now != begin).float().mean().item() # since the first step
                 look["spread"] = _spread(now, model.n_clusters)
                 seen, seen_at = now, step
             looks.append(look)
@@ -247,7 +269,7 @@ def train_heads(
             if look["changed"] is not None and look["changed"] < model.tolerance: break
     means = torch.stack(losses).tolist() if losses else []
     model.history_ = [dict(zip(loss._fields, mean)) | look for mean, look in zip(means, looks)]
-    model.n_steps_ = step
+    model.n_steps_, model.start_labels_ = step, begin.cpu().numpy()
 
 # %% ../nbs/04_sac.ipynb #start-heads
 _MUST_BE = {name: (words, fits) for words, names, fits in [ # what a setting of an estimator must be
@@ -258,9 +280,9 @@ _MUST_BE = {name: (words, fits) for words, names, fits in [ # what a setting of 
      lambda x: isinstance(x, Real) and 0 < x < math.inf),
     ("a number of at least 0", "tolerance lambda_a lambda_b alpha beta gamma delta",
      lambda x: isinstance(x, Real) and 0 <= x < math.inf),
-    ("a number from 0 to 1", "balance", lambda x: isinstance(x, Real) and 0 <= x <= 1),
+    ("a number from 0 to 1", "balance floor", lambda x: isinstance(x, Real) and 0 <= x <= 1),
     ("a number of at least 0 and below 1", "momentum", lambda x: isinstance(x, Real) and 0 <= x < 1),
-    ("None or a whole number of at least 1", "hidden",
+    ("None or a whole number of at least 1", "hidden epochs",
      lambda x: x is None or isinstance(x, Integral) and x > 0),
     ("None or a whole number from 0 to 2³² − 1", "random_state",
      lambda x: x is None or isinstance(x, Integral) and 0 <= x < 2**32),
@@ -300,11 +322,25 @@ def random_heads(
     return heads
 
 
-def _start(model, v, t) -> nn.ModuleList:
+def check_start(
+    start, # cluster of every image, or None
+    n: int, # images
+    n_clusters: int, # c
+) -> torch.Tensor | None: # n int64
+    "The clusters that heads are asked to begin at. Raises ValueError for what can't be that."
+    if start is None: return None
+    start = np.asarray(start)
+    fits = start.shape == (n,) and start.dtype.kind in "iu"
+    if not (fits and 0 <= start.min() <= start.max() < n_clusters):
+        raise ValueError(f"start must hold a cluster from 0 to {n_clusters - 1} for each of the {n} images.")
+    return torch.from_numpy(start.astype(np.int64))
+
+
+def _start(model, v, t, clusters) -> nn.ModuleList:
     "SAC's heads with their first weights."
     heads = random_heads(model, v.shape[1], t.shape[1])
     if model.init == "random": return heads
-    weights = kmeans_start(v, t, model.n_clusters, model.sharpness, model.seed_)
+    weights = kmeans_start(v, t, model.n_clusters, model.sharpness, model.seed_, clusters)
     for head, (weight, bias) in zip(heads, weights):
         head.layers.weight.data, head.layers.bias.data = weight, bias
     return heads
@@ -324,15 +360,16 @@ def _objective(model, v, t, nbr_v, nbr_t):
     return loss_of
 
 
-def _fit_sac(model, v, t, nbr_v, nbr_t, progress):
+def _fit_sac(model, v, t, nbr_v, nbr_t, start, progress):
     "Check, prepare, train, answer."
     v, t, device = begin_fit(model, v, t, init=("kmeans", "random"), neighbors=("bank", "exact"))
     if model.init == "kmeans" and model.hidden:
         raise ValueError("An MLP head (hidden) has no k-means start; use init='random'.")
+    start = check_start(start, len(v), model.n_clusters)
     with progress(total=3, desc="Preparing") as bar: # the neighbours of both views, the first weights
         nbr_v = _neighbors(nbr_v, "nbr_v", v, model.k, progress); bar.update(1)
         nbr_t = _neighbors(nbr_t, "nbr_t", t, model.k, progress); bar.update(1)
-        model.heads_ = _start(model, v, t).to(device); bar.update(1)
+        model.heads_ = _start(model, v, t, start).to(device); bar.update(1)
     on_device = [x.to(device) for x in (v, t, nbr_v, nbr_t)]
     train_heads(model, model.heads_.parameters(), on_device[0], _objective(model, *on_device), progress)
     model.p_, model.q_ = model._answers(v, t)
@@ -446,9 +483,9 @@ class TwoHeads(ClusterMixin, BaseEstimator):
 class SAC(TwoHeads):
     """Semantic-augmented clustering of image and caption embeddings (SAC, Eqs. 2–14), like scikit-learn's.
 
-    `fit(v, t)` sets `labels_` (n int64), `p_` and `q_` (n×c float32, both heads' probabilities), `history_`
-    (a dict per epoch), `n_steps_`, and `seed_`: `random_state`, or drawn where that is None. A file keeps all
-    but `p_` and `q_`. The first eight defaults are the paper's, the others ours.
+    `fit(v, t)` sets `labels_` (n int64), `start_labels_` (before the first step), `p_` and `q_` (n×c float32,
+    both heads' probabilities), `history_` (a dict per epoch), `n_steps_` and `seed_`. A file keeps no other
+    arrays than `labels_`. The first eight defaults are the paper's, the others ours.
     Same input, same seed, same number of CPU threads: the same result to the bit.
     """
     n_clusters: int # c
@@ -461,6 +498,7 @@ class SAC(TwoHeads):
     lambda_b: float = 4.0 # λ_b in Eq. 14
     lr: float = 1e-3 # Adam's learning rate
     batch_size: int = 512 # B
+    epochs: int | None = None # passes over all images at most; None: `max_steps` counts
     max_steps: int = 1500 # batches at most, whatever n is
     patience: int = 50 # steps between two looks at the assignments …
     tolerance: float = 0.01 # … and the share of images that changed cluster below which training stops
@@ -475,12 +513,12 @@ class SAC(TwoHeads):
     def fit(self,
         v: np.ndarray, # image embeddings, n×d_v; in memory, or memory-mapped and read a batch at a time
         t: np.ndarray, # caption embeddings, n×d_t; likewise
-        nbr_v: np.ndarray | None = None, # N^V, n×k, where already known; likewise
-        nbr_t: np.ndarray | None = None, # N^T, n×k, where already known; likewise
+        nbr_v: np.ndarray | None = None, nbr_t: np.ndarray | None = None, # N^V and N^T, n×k, where known
+        start: np.ndarray | None = None, # clusters to begin at instead of k-means', n whole numbers
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
         "Train both heads. Raises `ValueError` for settings or input that can't be."
-        return _fit_sac(self, v, t, nbr_v, nbr_t, progress)
+        return _fit_sac(self, v, t, nbr_v, nbr_t, start, progress)
 
     def _new_heads(self, dims) -> nn.ModuleList:
         return nn.ModuleList([ClusterHead(d, self.n_clusters, self.hidden) for d in dims])

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .data.files import tqdm_progress
-from .sac import BLOCK, MappedRows, TwoHeads, begin_fit, kmeans_start, random_heads, train_heads
+from .sac import (
+    BLOCK, MappedRows, TwoHeads, begin_fit, check_start, kmeans_start, random_heads, train_heads)
 from .seic_losses import DynamicBalance, alignment_objective
 
 # %% ../nbs/07_seic.ipynb #cell-006
@@ -72,7 +73,7 @@ def aligned_start(
 
 # %% ../nbs/07_seic.ipynb #cell-015
 @torch.no_grad()
-def _start(model, v, t) -> nn.ModuleList:
+def _start(model, v, t, clusters) -> nn.ModuleList:
     "Both heads with their first weights."
     heads = random_heads(model, v.shape[1], t.shape[1])
     if model.init == "random": return heads
@@ -80,7 +81,8 @@ def _start(model, v, t) -> nn.ModuleList:
         head.project.weight.copy_(weight); head.project.bias.copy_(bias)
     z = [x.then(head.features) if isinstance(x, MappedRows) else head.features(x)
          for head, x in zip(heads, (v, t))]
-    for head, (weight, bias) in zip(heads, kmeans_start(*z, model.n_clusters, model.sharpness, model.seed_)):
+    first = kmeans_start(*z, model.n_clusters, model.sharpness, model.seed_, clusters)
+    for head, (weight, bias) in zip(heads, first):
         head.cluster.weight.copy_(weight); head.cluster.bias.copy_(bias)
     return heads
 
@@ -89,7 +91,8 @@ def _objective(model, v, t, log_scale):
     "The function of a batch's rows that gives its loss: heads, Eq. 11."
     balance = {"entropy": "entropy", "none": None}.get(model.balance) # Table 4's other two rows
     if model.balance == "dynamic":
-        balance = DynamicBalance(model.n_clusters, model.momentum).to(log_scale.device)
+        balance = DynamicBalance(model.n_clusters, model.momentum, model.floor, model.scaled)
+        balance.to(log_scale.device)
     def loss_of(rows):
         (zv, pv), (zt, pt) = model.heads_[0](v[rows]), model.heads_[1](t[rows])
         temperature = (-log_scale).exp().clamp_min(0.01)
@@ -99,11 +102,12 @@ def _objective(model, v, t, log_scale):
     return loss_of
 
 
-def _fit_seic(model, v, t, progress):
+def _fit_seic(model, v, t, start, progress):
     "Check, begin, train, answer."
     v, t, device = begin_fit(model, v, t, init=("kmeans", "random"), balance=("dynamic", "entropy", "none"),
-                             weighting=("probability", "mean"))
-    model.heads_ = _start(model, v, t).to(device)
+                             weighting=("probability", "mean"), scaled=(True, False))
+    start = check_start(start, len(v), model.n_clusters)
+    model.heads_ = _start(model, v, t, start).to(device)
     log_scale = nn.Parameter(torch.tensor(-math.log(model.temperature), device=device)) # log 1/τ
     on_device = v.to(device), t.to(device)
     train_heads(model, [*model.heads_.parameters(), log_scale], on_device[0],
@@ -118,10 +122,9 @@ def _fit_seic(model, v, t, progress):
 class SEIC(TwoHeads):
     """Stage 1 of self-enhanced image clustering on image and noun embeddings (SEIC, Eqs. 2–11).
 
-    `fit(v, t)` sets `labels_` (n int64), `pv_` and `pt_` (n×K float32), `history_` (a dict per epoch),
-    `n_steps_`, `temperature_` (the trained τ) and `seed_`: `random_state`, or drawn where that is None.
-    A file keeps all but `pv_` and `pt_`. The paper gives no parameter a value; the defaults are ours.
-    Same input, same seed, same number of CPU threads: the same result to the bit.
+    `fit(v, t)` sets `labels_` (n int64), `start_labels_` (before the first step), `pv_` and `pt_` (n×K),
+    `history_` (a dict per epoch), `n_steps_`, `temperature_` (the trained τ), `seed_`. A file keeps of the
+    arrays `labels_` only. The paper gives no parameter a value. Same input and seed: the same result, to the bit.
     """
     n_clusters: int # K
     _: KW_ONLY
@@ -134,9 +137,12 @@ class SEIC(TwoHeads):
     delta: float = 1.0 # δ: balance
     momentum: float = 0.99 # m, of the history in Eq. 10
     balance: str = "dynamic" # Eq. 10; "entropy": without h; "none" (Table 4)
+    floor: float = 0.1 # a cluster's history counts as at least this share of 1/K; 0: as printed
+    scaled: bool = True # K·h_j for h_j in Eq. 10; False: as printed
     weighting: str = "probability" # Eqs. 6, 7; "mean": plain cluster means (Table 5)
     lr: float = 1e-4 # Adam's learning rate
     batch_size: int = 512 # B
+    epochs: int | None = None # passes over all images at most; None: `max_steps` counts
     max_steps: int = 1000 # batches at most, whatever n is
     patience: int = 50 # steps between two looks at the assignments …
     tolerance: float = 0.01 # … and the share of images that changed cluster below which training stops
@@ -146,12 +152,12 @@ class SEIC(TwoHeads):
     device: str = "auto" # "cpu", "cuda", "mps"; "auto": a GPU when there is one
 
     def fit(self,
-        v: np.ndarray, # image embeddings, n×d_v; in memory, or memory-mapped and read a batch at a time
-        t: np.ndarray, # text embeddings, n×d_t; likewise
+        v: np.ndarray, t: np.ndarray, # embeddings, n×d_v and n×d_t; in memory or memory-mapped
+        start: np.ndarray | None = None, # clusters to begin at instead of k-means', n whole numbers
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
         "Train both heads. Raises `ValueError` for settings or input that can't be."
-        return _fit_seic(self, v, t, progress)
+        return _fit_seic(self, v, t, start, progress)
 
     def _new_heads(self, dims) -> nn.ModuleList:
         return nn.ModuleList([AlignmentHead(d, self.projection_dim, self.n_clusters) for d in dims])

@@ -127,13 +127,13 @@ class DynamicBalance(nn.Module):
         self,
         n_clusters: int,         # K
         momentum: float = 0.99,  # m: the share of the old h that an update keeps
-        floor: float = 0.1,      # h_j counts as at least this share of the uniform 1/K
+        floor: float = 0.1,      # h_j counts as at least this share of the uniform 1/K; 0: as printed
         scaled: bool = True,     # K·h_j for h_j: a uniform h gives the plain balance; False: as printed
     ):
         super().__init__()
         if n_clusters < 1: raise ValueError(f"n_clusters is {n_clusters}: it must be at least 1.")
         if not 0 <= momentum < 1: raise ValueError(f"momentum is {momentum}: it must be in [0, 1).")
-        if not 0 < floor <= 1: raise ValueError(f"floor is {floor}: it must be above 0 and at most 1.")
+        if not 0 <= floor <= 1: raise ValueError(f"floor is {floor}: it must lie between 0 and 1.")
         self.n_clusters, self.momentum, self.floor, self.scaled = n_clusters, momentum, floor, scaled
         self.register_buffer("h", torch.full((n_clusters,), 1 / n_clusters))
 
