@@ -202,7 +202,7 @@ class SpectralClusters(_Baseline):
         return self
 
 # %% ../nbs/10_baselines.ipynb #um
-WARD_ROWS = 30_000 # Ward's method holds the distances of all pairs: 3.6 GB for so many rows
+WARD_ROWS = 20_000 # Ward's method holds the distances of all pairs, twice: 3.2 GB for so many rows
 
 
 @dataclass(eq=False, repr=False)
