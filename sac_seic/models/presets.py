@@ -105,7 +105,7 @@ def load_preset(
     return _paper(set(needs), chosen, prompt, templates, how)
 
 # %% ../../nbs/models/09_presets.ipynb #parts
-def _mini(needs: set, cache: Path | None, captioner: Captioner | None, device: str, image: str | None) -> Preset:
+def _mini(needs: set, cache: Path | None, captioner: Captioner | None, device: str, image: str | None):
     speaks = "captions" in needs and captioner is None  # from the image encoder's last layer
     own = MiniImageEncoder(device=device) if speaks or _sees(needs, image) else None
     text = MiniTextEncoder(device) if {"captions", "nouns"} & needs else None
@@ -119,7 +119,8 @@ def _paper(needs: set, chosen: dict, prompt: str | None, templates: tuple | None
     if "captions" in needs:
         captioner, text = chosen["captioner"], SentenceEncoder(chosen["text_encoder"], **how)
         if isinstance(captioner, str): captioner = HubCaptioner(captioner, prompt=prompt, **how)
-    if "nouns" in needs: nouns = TextTower(_clip(image), **how, **({"templates": templates} if templates else {}))
+    if "nouns" in needs:
+        nouns = TextTower(_clip(image), **how, **({"templates": templates} if templates else {}))
     own = ImageTower(_clip(image), **how) if _sees(needs, image) else None
     if image == "classic": return _classic("paper", needs, own, captioner, text, nouns)
     return Preset("paper", own, captioner, text, nouns)
