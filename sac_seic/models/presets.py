@@ -64,7 +64,9 @@ def useless_option(
             return option, f"is for {NEEDS[meant[0]]}, and this run uses none: leave it out"
         if option == "prompt" and own:
             return option, "is for a captioner that is named: leave one of the two out"
-        if name == "mini" and not (option == "captioner" and own or option == "image_encoder" and classic):
+        if name == "mini" and option == "image_encoder" and not classic:
+            return option, "can only be 'classic' with 'mini': choose that, the preset 'paper', or leave it out"
+        if name == "mini" and not (option == "captioner" and own or option == "image_encoder"):
             return option, "is for the preset 'paper': choose that, or leave it out"
         if option in ("models_dir", "precision") and classic and set(needs) == {"image"}:
             return option, "is for models that have weights, and 'classic' has none: leave it out"
