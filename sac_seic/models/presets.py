@@ -65,7 +65,7 @@ def useless_option(
         if option == "prompt" and own:
             return option, "is for a captioner that is named: leave one of the two out"
         if name == "mini" and option == "image_encoder" and not classic:
-            return option, "can only be 'classic' with 'mini': choose that, the preset 'paper', or leave it out"
+            return option, "can only be 'classic' with 'mini': choose that or the preset 'paper', or omit it"
         if name == "mini" and not (option == "captioner" and own or option == "image_encoder"):
             return option, "is for the preset 'paper': choose that, or leave it out"
         if option in ("models_dir", "precision") and classic and set(needs) == {"image"}:
