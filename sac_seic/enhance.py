@@ -290,6 +290,8 @@ class _Run:
         ema = model.teacher == "ema"
         self.average = {name: x.detach().clone() for name, x in self.trained.items()} if ema else {}
         self.step, self.history, self.unread = 0, [], []
+        round_ = n // self.batch # batches in which every image comes once, up to a last part of one
+        self.steps = model.steps if model.epochs is None else int(model.epochs) * round_
 
     def autocast(self):
         if self.dtype == torch.float32: return contextlib.nullcontext()
@@ -402,14 +404,14 @@ def _enhance_step(model, run: _Run, batch):
 # %% ../nbs/08_enhance.ipynb #cell-047
 def _train_student(model, run: _Run, views: _Views, path: Path | None, key: str | None, progress):
     "All steps that are left, with a checkpoint every few."
-    steps, share = range(run.step, model.steps), (run.group.rank, run.group.of)
+    steps, share = range(run.step, run.steps), (run.group.rank, run.group.of)
     plan = _plan(len(views.rows), run.batch, steps, run.seed, *share)
-    with progress(total=model.steps, desc="Enhancing encoder") as bar:
+    with progress(total=run.steps, desc="Enhancing encoder") as bar:
         bar.update(run.step)
         batch_bytes = 2 * run.batch * views.squares.bytes
         for batch in _loader(views, model.workers, run.device, batch_bytes, batch_sampler=plan):
             _enhance_step(model, run, batch)
-            if run.step % model.checkpoint_every == 0 or run.step == model.steps: _checkpoint(run, path, key)
+            if run.step % model.checkpoint_every == 0 or run.step == run.steps: _checkpoint(run, path, key)
             bar.update(1)
 
 # %% ../nbs/08_enhance.ipynb #cell-048
@@ -430,9 +432,12 @@ def _check_settings(model):
         if not fits(value): raise ValueError(f"{name} is {value!r}; it must be {words}.")
 
 # %% ../nbs/08_enhance.ipynb #check
-def _check_enhancer(model, images: ImageSet, p: np.ndarray, head: nn.Module) -> np.ndarray: # p, as float32
+def _check_enhancer(model, images: ImageSet, encoder, head: nn.Module, p) -> np.ndarray: # p, as float32
     "Refuse what can't be trained, in one sentence."
     _check_settings(model)
+    if not callable(getattr(encoder, "network", None)):
+        raise ValueError(f"The image encoder '{encoder.name}' has no network to train: leave stage 2 out, "
+                         "or take an encoder that has one, such as MiniImageEncoder.")
     p = np.ascontiguousarray(p, dtype=np.float32)
     if p.ndim != 2 or len(p) != len(images):
         raise ValueError(f"p has shape {p.shape}; it must hold one row of probabilities for each of the "
@@ -445,7 +450,7 @@ def _check_enhancer(model, images: ImageSet, p: np.ndarray, head: nn.Module) -> 
 
 # %% ../nbs/08_enhance.ipynb #files
 class _Files(BaseEstimator):
-    "What an `Enhancer` does with files, and with encoder and head put together."
+    "What an `Enhancer` does with files and labels, and with encoder and head put together."
     def _student(self, encoder, head: nn.Module, seed: int = 0) -> _Student:
         self._encoder = encoder
         with torch.random.fork_rng(devices=[]): # new layers draw random numbers, before they are filled
@@ -453,6 +458,11 @@ class _Files(BaseEstimator):
             same.load_state_dict(head.state_dict())
             network = add_lora(encoder.network(), int(self.rank), self.lora_alpha, seed)
         return _Student(network, same, encoder.mean, encoder.std).to(memory_format=torch.channels_last)
+
+    @property
+    def moved_(self) -> float:
+        "Share of the images whose cluster training has changed."
+        return float((self.labels_ != self.start_labels_).mean())
 
     def merged(self) -> nn.Module: # uint8 pixels, B×3×size×size, to logits
         "A copy of encoder and head with the adapters added into the weights: as fast as the encoder was."
@@ -462,11 +472,12 @@ class _Files(BaseEstimator):
         return student.eval()
 
     def save(self, path: str | Path):
-        "Write adapters, head, settings, `labels_` and `history_` to one safetensors file, in one step."
+        "Write adapters, head, settings, both labels and `history_` to one safetensors file, in one step."
         fitted = {name: getattr(self, name) for name in ("size_", "seed_", "history_")}
         meta = {"format": "sac_seic.Enhancer 1", "settings": self.get_params(), "fitted": fitted,
                 "head": _head_spec(self.student_.head)}
-        save_tensors(self.student_.trained() | {"labels_": torch.from_numpy(self.labels_)}, meta, path)
+        labels = {name: torch.from_numpy(getattr(self, name)) for name in ("labels_", "start_labels_")}
+        save_tensors(self.student_.trained() | labels, meta, path)
 
     @classmethod
     def load(cls,
@@ -477,7 +488,7 @@ class _Files(BaseEstimator):
         tensors, meta = load_tensors(path, "Enhancer")
         model = cls(**meta["settings"])
         for name, x in meta["fitted"].items(): setattr(model, name, x)
-        model.labels_ = tensors["labels_"].numpy()
+        for name in ("labels_", "start_labels_"): setattr(model, name, tensors[name].numpy())
         student = model._student(encoder, _new_head(meta["head"]))
         with torch.no_grad():
             for name, x in student.trained().items(): x.copy_(tensors[name])
@@ -498,14 +509,16 @@ class _Stage2(_Files):
         """Train. Raises ValueError for input that doesn't fit together or an unreadable image.
 
         Interrupted, the next call with equal input and the same `checkpoint` goes on from there."""
-        p = _check_enhancer(self, images, p, head)
+        p = _check_enhancer(self, images, encoder, head, p)
         run = _Run(self, encoder, head, len(images))
         self.size_ = int(self.size or getattr(encoder, "size", None) or _training_size(images))
         squares = _Squares(images, self.size_, self.cache_bytes, progress)
         key = None if checkpoint is None else _run_key(self, run, encoder, head, p, squares)
+        self.student_, self.seed_ = run.student, run.seed
+        self.start_labels_ = self._probabilities(squares, progress).argmax(axis=1) # before a step or a resume
         _resume(run, checkpoint, key)
         _train_student(self, run, _Views(squares, p, run.seed), checkpoint, key, progress)
-        self.student_, self.seed_, self.history_ = run.student, run.seed, run.read_history()
+        self.history_ = run.read_history()
         self.p_ = self._probabilities(squares, progress)
         self.labels_ = self.p_.argmax(axis=1)
         return self
@@ -536,10 +549,12 @@ class Enhancer(_Stage2):
     """Stage 2 of SEIC: LoRA in the vision encoder, trained together with its heads on its own pseudo-labels
     (Eqs. 12, 13).
 
-    `fit(images, encoder, head, p)` sets `labels_` (n int64), `p_` (n×K float32), `history_` (a dict per
-    step), `student_`, `size_` and `seed_`. Batch norm and dropout stay in evaluation mode. The paper names no
-    hyper-parameter: the defaults are ours. On a CPU, equal input and settings give an equal result to the
-    bit, interrupted or not, with any `workers` and `cache_bytes`.
+    `fit(images, encoder, head, p)` sets `labels_` (n int64), `p_` (n×K float32), `start_labels_` (what the
+    student predicts before the first step, at the size it predicts at; one more pass over the images),
+    `moved_` (the share of images in which the two differ), `history_` (a dict per step), `student_`, `size_`
+    and `seed_`. Batch norm and dropout stay in evaluation mode. The paper names no hyper-parameter: the
+    defaults are ours. On a CPU, equal input and settings give an equal result to the bit, interrupted or not,
+    with any `workers` and `cache_bytes`.
     """
     _: KW_ONLY
     rank: int = 8 # r of LoRA
@@ -548,7 +563,8 @@ class Enhancer(_Stage2):
     head_lr: float = 1e-4 # … and heads
     batch_size: int = 64 # B
     micro_batch: int | None = None # images at once, where B don't fit (gradients add up); None: all of them
-    steps: int = 100 # batches
+    steps: int = 100 # batches; 0: the untrained student
+    epochs: int | None = None # passes over all images, less a last part of a batch; None: `steps` counts
     size: int | None = None # side of the images in pixels; None: the encoder's own (a ViT's), else 96 or 160
     teacher: str = "frozen" # gives the pseudo-labels: stage 1; "self": the student; "ema": its moving average
     weighting: str = "gaussian" # Eq. 12; "none": all weights 1; "fixmatch": 1 from `threshold` on, else 0
