@@ -450,7 +450,7 @@ def _check_enhancer(model, images: ImageSet, encoder, head: nn.Module, p) -> np.
 
 # %% ../nbs/08_enhance.ipynb #files
 class _Files(BaseEstimator):
-    "What an `Enhancer` does with files and labels, and with encoder and head put together."
+    "What an `Enhancer` does with files, and with encoder and head put together."
     def _student(self, encoder, head: nn.Module, seed: int = 0) -> _Student:
         self._encoder = encoder
         with torch.random.fork_rng(devices=[]): # new layers draw random numbers, before they are filled
@@ -458,11 +458,6 @@ class _Files(BaseEstimator):
             same.load_state_dict(head.state_dict())
             network = add_lora(encoder.network(), int(self.rank), self.lora_alpha, seed)
         return _Student(network, same, encoder.mean, encoder.std).to(memory_format=torch.channels_last)
-
-    @property
-    def moved_(self) -> float:
-        "Share of the images whose cluster training has changed."
-        return float((self.labels_ != self.start_labels_).mean())
 
     def merged(self) -> nn.Module: # uint8 pixels, B×3×size×size, to logits
         "A copy of encoder and head with the adapters added into the weights: as fast as the encoder was."
@@ -495,9 +490,37 @@ class _Files(BaseEstimator):
         model.student_ = student.to(pick_device(model.device))
         return model
 
+# %% ../nbs/08_enhance.ipynb #answers
+class _Answers(_Files):
+    "What an `Enhancer` says about images."
+    @property
+    def moved_(self) -> float:
+        "Share of the images whose cluster training has changed."
+        return float((self.labels_ != self.start_labels_).mean())
+
+    def predict_proba(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # n×K float32
+        "q^v of readable images, without augmentation; rows sum to 1."
+        if not hasattr(self, "student_"):
+            raise NotFittedError("This Enhancer has not been fitted yet: call fit first.")
+        return self._probabilities(_Squares(images, self.size_, self.cache_bytes, progress), progress)
+
+    def predict(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # clusters, n int64
+        "The likeliest cluster of each image."
+        return self.predict_proba(images, progress).argmax(axis=1)
+
+    @torch.inference_mode()
+    def _probabilities(self, squares: _Squares, progress) -> np.ndarray:
+        device, found = next(self.student_.parameters()).device, []
+        workers = self.workers if len(squares.kept) < len(squares) else 0
+        with progress(total=len(squares), desc="Predicting") as bar:
+            for part in _loader(squares, workers, device, 128 * squares.bytes, batch_size=128):
+                found.append(self.student_(part.to(device)).softmax(dim=1).cpu())
+                bar.update(len(part))
+        return torch.cat(found).numpy() if found else np.empty((0, 0), np.float32)
+
 # %% ../nbs/08_enhance.ipynb #stage2
-class _Stage2(_Files):
-    "What an `Enhancer` does with images."
+class _Stage2(_Answers):
+    "What an `Enhancer` does to learn."
     def fit(self,
         images: ImageSet, # n images, all readable
         encoder, # with `network()`, `mean`, `std` and `fingerprint`, such as `MiniImageEncoder`
@@ -522,26 +545,6 @@ class _Stage2(_Files):
         self.p_ = self._probabilities(squares, progress)
         self.labels_ = self.p_.argmax(axis=1)
         return self
-
-    def predict_proba(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # n×K float32
-        "q^v of readable images, without augmentation; rows sum to 1."
-        if not hasattr(self, "student_"):
-            raise NotFittedError("This Enhancer has not been fitted yet: call fit first.")
-        return self._probabilities(_Squares(images, self.size_, self.cache_bytes, progress), progress)
-
-    def predict(self, images: ImageSet, progress=tqdm_progress) -> np.ndarray: # clusters, n int64
-        "The likeliest cluster of each image."
-        return self.predict_proba(images, progress).argmax(axis=1)
-
-    @torch.inference_mode()
-    def _probabilities(self, squares: _Squares, progress) -> np.ndarray:
-        device, found = next(self.student_.parameters()).device, []
-        workers = self.workers if len(squares.kept) < len(squares) else 0
-        with progress(total=len(squares), desc="Predicting") as bar:
-            for part in _loader(squares, workers, device, 128 * squares.bytes, batch_size=128):
-                found.append(self.student_(part.to(device)).softmax(dim=1).cpu())
-                bar.update(len(part))
-        return torch.cat(found).numpy() if found else np.empty((0, 0), np.float32)
 
 # %% ../nbs/08_enhance.ipynb #cell-049
 @dataclass(eq=False, repr=False)
