@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from .data.files import tqdm_progress
 from .pairs import nearest_neighbors
-from .sac import _MUST_BE, ClusterHead, TwoHeads, _batches, _step, _views, begin_fit, random_heads
+from .sac import _MUST_BE, ClusterHead, TwoHeads, _batches, _step, _views, begin_fit
 
 # %% ../nbs/11_rivals.ipynb #shared
 _EPS = 1e-12 # what a probability under a logarithm is at least
@@ -83,6 +83,21 @@ def _train(model, n: int, device, parameters, loss_of, progress, betas=(0.9, 0.9
             bar.update(1)
 
 
+def _linear(dim: int, n_clusters: int, generator: torch.Generator) -> nn.Linear:
+    "A linear layer with weights from our own generator, in nn.Linear's range."
+    layer = nn.Linear(dim, n_clusters)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -dim ** -0.5, dim ** -0.5, generator=generator)
+    return layer
+
+
+def _best_head(model, noted: list[torch.Tensor]) -> int:
+    "The head with the lowest loss in the last epoch; `head_losses_` gets all of them."
+    last = noted[-(len(noted) // max(1, model.epochs)):] or [torch.zeros(model.n_heads)]
+    model.head_losses_ = torch.stack(last).mean(dim=0).tolist()
+    return int(np.argmin(model.head_losses_))
+
+# %% ../nbs/11_rivals.ipynb #heads-class
 class _Heads(TwoHeads):
     "What `TwoHeads` has, for methods that may do without text."
     def fit_predict(self, v: np.ndarray, t: np.ndarray | None = None, **more) -> np.ndarray: # n int64
@@ -120,15 +135,17 @@ def scan_objective(
 # %% ../nbs/11_rivals.ipynb #scan-estimator
 @dataclass(eq=False, repr=False)
 class SCAN(_Heads):
-    """SCAN's loss on frozen image embeddings: one linear head, no text (@eq-scan).
+    """SCAN's loss on frozen image embeddings: linear heads, the best of which is kept; no text (@eq-scan).
 
-    `fit(v)` sets `labels_` (n int64), `p_` (n×c float32), `history_` (a dict per epoch) and `seed_`.
+    `fit(v)` sets `labels_` (n int64), `p_` (n×c float32), `head_losses_` (a list: each head's mean loss in
+    the last epoch), `history_` (a dict per epoch) and `seed_`.
     Source: Van Gansbeke et al. 2020; without its augmentations and its third step, self-labelling.
     """
     n_clusters: int # c
     _: KW_ONLY
     k: int = 20 # neighbours, one drawn a step
     entropy_weight: float = 5.0 # λ
+    n_heads: int = 10 # the one with the lowest loss is kept
     epochs: int = 50 # passes over all rows
     lr: float = 1e-2 # Adam's learning rate; ours
     batch_size: int = 128 # B
@@ -140,15 +157,29 @@ class SCAN(_Heads):
         t: np.ndarray | None = None, # not used
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
-        "Train the head. Raises `ValueError` for settings or input that can't be."
-        v, _, device = _begin(self, v)
-        nbr, v = _near(v, self.k, device, progress), v.to(device)
-        self.heads_ = random_heads(self, v.shape[1]).to(device)
-        f, = self.heads_
-        loss_of = lambda rows, generator: scan_objective(
-            f(v[rows]), f(v[_one_of(nbr, rows, generator)]), self.entropy_weight)
-        _train(self, len(v), device, f.parameters(), loss_of, progress)
-        return self._answer(v)
+        "Train the heads, keep the best. Raises `ValueError` for settings or input that can't be."
+        return _fit_scan(self, v, progress)
+
+# %% ../nbs/11_rivals.ipynb #scan-fit
+def _fit_scan(model, v, progress):
+    "Check, prepare, train, keep the best head, answer."
+    v, _, device = _begin(model, v)
+    nbr, v, c, noted = _near(v, model.k, device, progress), v.to(device), model.n_clusters, []
+    generator = torch.Generator().manual_seed(model.seed_)
+    layer = _linear(v.shape[1], model.n_heads * c, generator).to(device) # all heads in one
+    def loss_of(rows, generator):
+        x = v[torch.cat([rows, _one_of(nbr, rows, generator)])]
+        p, p_near = layer(x).view(-1, model.n_heads, c).softmax(dim=-1).split(len(rows))
+        losses = [torch.stack(scan_objective(p[:, h], p_near[:, h], model.entropy_weight))
+                  for h in range(model.n_heads)]
+        noted.append(torch.stack(losses)[:, 0].detach())
+        return SCANLoss(*torch.stack(losses).mean(dim=0))
+    _train(model, len(v), device, layer.parameters(), loss_of, progress)
+    head, best = ClusterHead(v.shape[1], c), _best_head(model, noted)
+    head.layers.weight.data = layer.weight.detach().view(model.n_heads, c, -1)[best].clone()
+    head.layers.bias.data = layer.bias.detach().view(model.n_heads, c)[best].clone()
+    model.heads_ = nn.ModuleList([head]).to(device)
+    return model._answer(v)
 
 # %% ../nbs/11_rivals.ipynb #tac-loss
 def column_contrast(
@@ -346,9 +377,7 @@ def _fit_temi(model, v, progress):
                 old.lerp_(new, 1 - model.momentum)
     loss_of, noted = _temi_step(model, ((v - mean) / size).to(device), nbr, student, teacher)
     _train(model, len(v), device, student.parameters(), loss_of, progress, after_step=follow)
-    last = noted[-(len(noted) // max(1, model.epochs)):] or [torch.zeros(model.n_heads)]
-    model.head_losses_ = torch.stack(last).mean(dim=0).tolist()
-    rows = teacher.weight.detach().cpu().view(model.n_heads, c, -1)[int(np.argmin(model.head_losses_))]
+    rows = teacher.weight.detach().cpu().view(model.n_heads, c, -1)[_best_head(model, noted)]
     model.heads_ = nn.ModuleList([_folded(rows / model.temperature, torch.zeros(c), mean, size)]).to(device)
     return model._answer(v)
 
@@ -377,14 +406,6 @@ def turtle_objective(
     return TURTLELoss(error - gamma * entropy, error, entropy)
 
 # %% ../nbs/11_rivals.ipynb #turtle-inner
-def _linear(dim: int, n_clusters: int, generator: torch.Generator) -> nn.Linear:
-    "A linear layer with weights from our own generator, in nn.Linear's range."
-    layer = nn.Linear(dim, n_clusters)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -dim ** -0.5, dim ** -0.5, generator=generator)
-    return layer
-
-
 def fit_linear(
     z: torch.Tensor, # embeddings: B×d
     labels: torch.Tensor, # soft labels: B×c
