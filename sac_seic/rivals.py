@@ -53,8 +53,9 @@ def _begin(model, v: np.ndarray, t: np.ndarray | None = None) -> tuple:
         words, fits = _MUST_BE[like]
         if fits(value := getattr(model, name, 1)): continue
         raise ValueError(f"{name} is {value!r}; it must be {words}.")
-    views = np.asarray(v), np.asarray(v if t is None else t) # in memory, even where they come from a map
-    return begin_fit(model, *views, epochs=range(2**31)) # checked above; here 0 gives the untrained start
+    read = lambda x: np.array(x) if isinstance(x, np.memmap) else x # into memory
+    views = read(v), read(v if t is None else t)
+    return begin_fit(model, *views, epochs=range(2**31)) # checked above; 0 gives the untrained start
 
 
 def _near(x: torch.Tensor, k: int, device, progress) -> torch.Tensor: # n×k
