@@ -80,23 +80,27 @@ def _kmeans(x: np.ndarray, n_clusters: int, seed: int, n_init: int):
     return found, (found.labels_ if len(some) == len(x) else found.predict(x)).astype(np.int64)
 
 # %% ../nbs/09_smoothing.ipynb #rounds
-def _smooth_rounds(model, views: list, graphs: list, progress):
-    "Smooth and cluster, round by round; keeps in the model what the best round gave."
-    S = sum(map(neighbor_graph, graphs)) / len(graphs)
+def _smooth_rounds(model, views: list, graphs: list, S, progress) -> list[tuple]: # a view: unit rows, lengths
+    "Smooth and cluster, round by round; what the best round gave."
     seen, best, model.looks_ = None, -np.inf, []
     with progress(total=model.max_rounds + 1, desc="Smoothing over neighbours") as bar:
         for number in range(model.max_rounds + 1):
             if number: views = [S @ x for x in views]
-            x = np.hstack([_unit(x) for x in views[:len(graphs)]])
-            kmeans, clusters = _kmeans(x, model.n_clusters, model.random_state, model.n_init)
+            now = [_split(x) for x in views]
+            beside = np.hstack([x for x, _ in now]) if len(now) > 1 else now[0][0]
+            kmeans, clusters = _kmeans(beside, model.n_clusters, model.random_state, model.n_init)
             q = sum(modularity(clusters, nbr) for nbr in graphs)
             changed = None if seen is None else 1 - _agreement(seen, clusters)
             model.looks_.append({"round": number, "modularity": q, "changed": changed})
             seen = clusters
             if q > best:
-                best, model.rounds_, model.labels_ = q, number, clusters
-                model.kmeans_, model._smooth = kmeans, views
+                best, kept, model.rounds_, model.labels_, model.kmeans_ = q, now, number, clusters, kmeans
             bar.update(1)
+    return kept
+
+
+def _split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # rows of length 1, their lengths
+    return _unit(x), np.linalg.norm(x, axis=1, keepdims=True).astype(np.float32)
 
 
 def _agreement(a: np.ndarray, b: np.ndarray) -> float: # share of rows, under the best naming
@@ -114,15 +118,19 @@ def _nearest_fitted(new, fitted, k: int) -> np.ndarray: # row numbers, m×k
     return knn_ground_truth(rows, blocks, min(k, len(fitted)), faiss.METRIC_INNER_PRODUCT)[1]
 
 
-def _transform(model, new: list) -> list[np.ndarray]:
+def _transform(model, v, t) -> list[np.ndarray]:
     "New rows of the views, as smoothed as the fitted ones."
+    if not hasattr(model, "rounds_"): raise NotFittedError("SmoothViews has not been fitted yet.")
+    if t is None and model.view == "both":
+        raise ValueError("These views were smoothed together: give t, too.")
+    new = [v] if t is None or model.t_ is None else [v, t]
     own = [axes(x) for axes, x in zip(model._axes, new)]
     if not model.rounds_: return [_unit(x) for x in own]
     graphs = len(model._fitted)
     near = [_nearest_fitted(x, fitted, model.k) for x, fitted in zip(new, model._fitted)]
     out = []
-    for x, smooth in zip(own, model._smooth):
-        around = sum(smooth[rows].sum(axis=1) for rows in near) / graphs
+    for x, unit, length in zip(own, (model.v_, model.t_), model._lengths):
+        around = sum((unit[rows] * length[rows]).sum(axis=1) for rows in near) / graphs
         out.append(_unit((x + around) / (1 + near[0].shape[1])))
     return out
 
@@ -149,10 +157,16 @@ def _fit_views(model, v, t, nbr_v, nbr_t, progress):
     given = [(v, nbr_v)] + ([(t, nbr_t)] if model.view == "both" else [])
     near = [nearest_neighbors(x, model.k, progress) if nbr is None else np.asarray(nbr)[:, :model.k]
             for x, nbr in given]
-    views = [v] if t is None else [v, t]
+    S, views = sum(map(neighbor_graph, near)) / len(near), [v] if t is None else [v, t]
     model._axes, model._fitted = [_Axes(x, model.dims) for x in views], [x for x, _ in given]
-    _smooth_rounds(model, [axes(x) for axes, x in zip(model._axes, views)], near, progress)
-    model.v_, model.t_ = [_unit(x) for x in model._smooth] + [None] * (2 - len(views))
+    seen = [axes(x) for axes, (x, _) in zip(model._axes, given)]
+    kept = _smooth_rounds(model, seen, near, S, progress)
+    if len(views) > len(kept): # a text that goes along, over the image graph
+        x = model._axes[1](t)
+        for _ in range(model.rounds_): x = S @ x
+        kept.append(_split(x))
+    model._lengths = [length for _, length in kept]
+    model.v_, model.t_ = [x for x, _ in kept] + [None] * (2 - len(kept))
     model.confidence_ = model._margin([model.v_, model.t_])
     return model
 
@@ -187,10 +201,7 @@ class SmoothViews(ClusterMixin, BaseEstimator):
 
     def transform(self, v: np.ndarray, t: np.ndarray | None = None) -> list[np.ndarray]: # v, and t if given
         "New images' views, as smoothed as the fitted ones: each with its neighbours among these."
-        if not hasattr(self, "rounds_"): raise NotFittedError("SmoothViews has not been fitted yet.")
-        if t is None and self.view == "both":
-            raise ValueError("These views were smoothed together: give t, too.")
-        return _transform(self, [v] if t is None or self.t_ is None else [v, t])
+        return _transform(self, v, t)
 
     def predict(self, v: np.ndarray, t: np.ndarray | None = None) -> np.ndarray: # clusters, n int64
         "The nearest centre of each new image."
@@ -200,5 +211,7 @@ class SmoothViews(ClusterMixin, BaseEstimator):
     def _beside(self, views) -> np.ndarray: return np.hstack(views[:len(self._fitted)])
 
     def _margin(self, views) -> np.ndarray: # n float32: 1 − d₁/d₂
-        near, second = np.sort(self.kmeans_.transform(self._beside(views)), axis=1)[:, :2].T
+        rows = zip(*([x[s:s + BLOCK] for s in range(0, len(x), BLOCK)] for x in views[:len(self._fitted)]))
+        near = [np.partition(self.kmeans_.transform(np.hstack(part)), 1, axis=1)[:, :2] for part in rows]
+        near, second = np.concatenate(near).T
         return (1 - near / np.maximum(second, 1e-12)).astype(np.float32)
