@@ -43,7 +43,7 @@ def pair_disagreement(
     return -(p * p_other).sum(dim=1).clamp(min=_EPS).log().mean()
 
 # %% ../nbs/11_rivals.ipynb #training
-_CHECKED_LIKE = {"epochs": "max_steps", "steps": "max_steps", "n_heads": "k", "inner_steps": "k",
+_CHECKED_LIKE = {"steps": "max_steps", "n_heads": "k", "inner_steps": "k",
                  "entropy_weight": "gamma", "inner_lr": "lr"}
 
 
@@ -55,7 +55,7 @@ def _begin(model, v: np.ndarray, t: np.ndarray | None = None) -> tuple:
         raise ValueError(f"{name} is {value!r}; it must be {words}.")
     read = lambda x: np.array(x) if isinstance(x, np.memmap) else x # into memory
     views = read(v), read(v if t is None else t)
-    return begin_fit(model, *views, epochs=range(2**31)) # checked above; 0 gives the untrained start
+    return begin_fit(model, *views)
 
 
 def _near(x: torch.Tensor, k: int, device, progress) -> torch.Tensor: # n×k
@@ -101,10 +101,6 @@ def _best_head(model, noted: list[torch.Tensor]) -> int:
 # %% ../nbs/11_rivals.ipynb #heads-class
 class _Heads(TwoHeads):
     "What `TwoHeads` has, for methods that may do without text."
-    def fit_predict(self, v: np.ndarray, t: np.ndarray | None = None, **more) -> np.ndarray: # n int64
-        "`fit`, then `labels_`."
-        return self.fit(v, t, **more).labels_
-
     def _new_heads(self, dims) -> nn.ModuleList:
         return nn.ModuleList([ClusterHead(d, self.n_clusters) for d in dims])
 

@@ -282,8 +282,10 @@ _MUST_BE = {name: (words, fits) for words, names, fits in [ # what a setting of 
      lambda x: isinstance(x, Real) and 0 <= x < math.inf),
     ("a number from 0 to 1", "balance floor", lambda x: isinstance(x, Real) and 0 <= x <= 1),
     ("a number of at least 0 and below 1", "momentum", lambda x: isinstance(x, Real) and 0 <= x < 1),
-    ("None or a whole number of at least 1", "hidden epochs",
+    ("None or a whole number of at least 1", "hidden",
      lambda x: x is None or isinstance(x, Integral) and x > 0),
+    ("None or a whole number of at least 0", "epochs",
+     lambda x: x is None or isinstance(x, Integral) and x >= 0),
     ("None or a whole number from 0 to 2³² − 1", "random_state",
      lambda x: x is None or isinstance(x, Integral) and 0 <= x < 2**32),
     ("None or a dict with similarity, symmetric, weights or terms", "objective",
@@ -451,7 +453,7 @@ class TwoHeads(ClusterMixin, BaseEstimator):
         answer = lambda head: lambda rows: head.logits(rows.to(device)).softmax(dim=1).cpu()
         return [block_by_block(answer(head), x).numpy() for head, x in zip(self.heads_, views)]
 
-    def fit_predict(self, v: np.ndarray, t: np.ndarray, **more) -> np.ndarray: # clusters, n int64
+    def fit_predict(self, v: np.ndarray, t: np.ndarray | None = None, **more) -> np.ndarray: # n int64
         "`fit`, then `labels_`."
         return self.fit(v, t, **more).labels_
 

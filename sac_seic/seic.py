@@ -124,7 +124,7 @@ class SEIC(TwoHeads):
 
     `fit(v, t)` sets `labels_` (n int64), `start_labels_` (before the first step), `pv_` and `pt_` (n×K),
     `history_` (a dict per epoch), `n_steps_`, `temperature_` (the trained τ), `seed_`. A file keeps of the
-    arrays `labels_` only. The paper gives no parameter a value. Same input and seed: the same result, to the bit.
+    arrays `labels_` only. The paper gives no parameter a value. Same input and seed: the same result.
     """
     n_clusters: int # K
     _: KW_ONLY

@@ -16,8 +16,8 @@ def require(
 ):
     "Raise ModuleNotFoundError, with the command that helps, when a package of an extra is missing."
     if importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(f"the '{extra}' preset needs the package '{package.replace('_', '-')}': "
-                                  f"pip install 'sac_seic[{extra}]'")
+        raise ModuleNotFoundError(f"the package '{package}' is missing; the extra '{extra}' brings "
+                                  f"it: pip install 'sac_seic[{extra}]'")
 
 # %% ../../nbs/models/01_devices.ipynb #cell-031
 def pick_device(

