@@ -240,16 +240,40 @@ def _map_epoch(folder: Path, n_clusters: int, progress) -> str:
     return "SAC.fit in all, one epoch"
 
 
+def _map_recipe(folder: Path, n_clusters: int, progress) -> str:
+    from sac_seic.recipes import RECIPES, make_estimator
+    from sac_seic.smoothing import SmoothViews
+
+    v, t, near = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("v", "t", "neighbors"))
+    recipe = RECIPES["sac"]
+    views = SmoothViews(n_clusters, **recipe.smooth | {"view": "image"}).fit(v, t, near, near, progress=progress)
+    make_estimator(recipe, n_clusters, device="cpu").fit(views.v_, views.t_, near, near, views.labels_, progress=progress)
+    return f"The recipe sac in all, {views.rounds_} rounds"
+
+
 def scale(n: int = 1_000_000, d: int = 512, k: int = 20, n_clusters: int = 10) -> pd.DataFrame: # stage, seconds, gb_above_map
-    "Neighbours and one SAC epoch from memory maps of n×d embeddings: seconds, and memory beside the mapped files. Needs 3·n·d·4 bytes of disk."
+    "Neighbours, one SAC epoch, and the recipe `sac`, from memory maps of n×d embeddings: seconds, and memory beside the mapped files. Needs 3·n·d·4 bytes of disk."
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for seed, name in enumerate(("v", "t")): _random_map(folder / f"{name}.npy", n, d, seed)
-        return pd.DataFrame(_watched(_map_neighbors, folder / "v.npy", k) + _watched(_map_epoch, folder, n_clusters))
+        return pd.DataFrame(_watched(_map_neighbors, folder / "v.npy", k) + _watched(_map_epoch, folder, n_clusters)
+                            + _watched(_map_recipe, folder, n_clusters))
+
+
+def recipe(n: int = 60_000, d_v: int = 512, d_t: int = 384, n_clusters: int = 10) -> pd.DataFrame: # stage, seconds
+    "The recipe `sac` from embeddings in memory, neighbours of both views included."
+    from sac_seic.tool.cluster import cluster_pairs
+
+    with tempfile.TemporaryDirectory() as folder:
+        v, t = (np.load(_random_map(Path(folder) / f"{i}.npy", n, d, i)) for i, d in enumerate((d_v, d_t)))
+    stages, start = _Stages(), time.time()
+    cluster_pairs(v, t, "sac", n_clusters, device="cpu", progress=stages)
+    rows = [{"stage": name, "seconds": stop - begun} for name, begun, stop in stages.rows]
+    return pd.DataFrame([*rows, {"stage": "in all", "seconds": time.time() - start}])
 
 
 def main(names=()):
-    for name in names or ("embed", "vit", "neighbors", "train", "align"):
+    for name in names or ("embed", "vit", "neighbors", "train", "align", "recipe"):
         print(name, globals()[name]().round(2).to_string(index=False), sep="\n", end="\n\n")
 
 
