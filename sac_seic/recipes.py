@@ -28,7 +28,7 @@ class Recipe:
     nouns: dict = field(default_factory=dict)    # of `make_noun_pairs`, where the text is nouns (SEIC Eq. 1)
     smooth: dict | None = None   # of `SmoothViews`, before the heads; None: the embeddings as they are
     answer: str = "image"        # whose probabilities: the image head's, or "both"; "view": as `smooth`'s
-    second: dict | None = None   # of `Enhancer`: SEIC's stage 2; None: the encoder stays as it is
+    second: dict | None = None   # of `Enhancer`, and "answer": SEIC's stage 2; None: there is none
 
     def changed(self, **settings) -> "Recipe":
         "The same with other settings of its estimator. Raises ValueError for one that it doesn't have."
@@ -139,8 +139,9 @@ _SECOND_PAPER = {
     "threshold": 0.95,           # of "fixmatch" only
     "momentum": 0.99,
     "n_sigma": 1.0,
-    "ema": 0.98}                 # of an "ema" teacher only
-_SECOND = _SECOND_PAPER | {"epochs": None, "size": None, "teacher": "frozen"}
+    "ema": 0.98,                 # of an "ema" teacher only
+    "answer": "student"}         # or "both": its probabilities times stage 1's
+_SECOND = _SECOND_PAPER | {"epochs": None, "size": None, "teacher": "frozen", "answer": "both"}
 
 # %% ../nbs/12_recipes.ipynb #registry
 def _of(name: str, title: str, estimator: str, texts=(), settings=None, **more) -> Recipe:

@@ -85,8 +85,10 @@ def rows_of(bench: Bench, recipe, text: str | None, seed: int):
     if recipe.name in TRAINED:
         if recipe.second or found.settings["recipe"]["answer"] == "image": start = found.model.start_labels_
         else: start = bench.run(recipe.untrained(), text, seed).labels
-    both = [(recipe.name, found.labels, seconds)] + ([(f"{recipe.name} at step 0", start, 0.0)] if start is not None else [])
-    for name, labels, took in both:
+    rows = [(recipe.name, found.labels, seconds)]
+    if start is not None: rows.append((f"{recipe.name} at step 0", start, 0.0))
+    if recipe.second: rows.append((f"{recipe.name}, student alone", found.model.labels_, 0.0))
+    for name, labels, took in rows:
         moved = np.mean(labels != start) if start is not None else np.nan
         yield labels, row | {"recipe": name, "key": key(recipe), **scores(bench.truth, labels), "moved": moved,
                              "rounds": rounds, "seconds": took, "cores": os.cpu_count()}
@@ -109,7 +111,8 @@ def table(work: Path) -> pd.DataFrame:
     from sac_seic.recipes import RECIPES
     rows = [json.loads(path.read_text()) for path in sorted((work / "runs").glob("*.json"))]
     keys = {name: key(recipe) for name, recipe in RECIPES.items()}
-    now = [row for row in rows if keys.get(row["recipe"].removesuffix(" at step 0")) == row["key"]]
+    named = lambda row: row["recipe"].removesuffix(" at step 0").removesuffix(", student alone")
+    now = [row for row in rows if keys.get(named(row)) == row["key"]]
     return pd.DataFrame(now).sort_values(["set", "encoder", "text", "recipe", "seed"], kind="stable")
 
 

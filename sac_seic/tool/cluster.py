@@ -40,6 +40,7 @@ class Clustering:
     settings: dict                      # the whole recipe, n_clusters, seed, text
     probabilities: np.ndarray | None = None  # n×c float32; None where the method has none
     views: object = None                # the fitted SmoothViews; None: the embeddings were taken as they are
+    first: object = None                # the heads before stage 2; None: there was no stage 2
     pairs: object = None                # Pairs or Shards: v, t, captions, bad
     names: list[str] = field(default_factory=list) # n
     images: object | None = None        # an ImageSet; None: the images are elsewhere
@@ -273,12 +274,21 @@ def _enhance(found: Clustering, pairs, images, models, checkpoint, device, preci
     "SEIC's second stage, after the heads that were found."
     from sac_seic.enhance import Enhancer
     how = {"random_state": found.settings["seed"], "device": device, "precision": precision}
-    second = Enhancer(**found.settings["recipe"]["second"], **how)
+    settings = {name: x for name, x in found.settings["recipe"]["second"].items() if name != "answer"}
+    second = Enhancer(**settings, **how)
     second.fit(images.subset(pairs.index), models.image_encoder, _image_head(found, pairs.v),
                found.probabilities, checkpoint, progress)
-    return Clustering(second.labels_, second.p_.max(axis=1), second, found.settings, second.p_, found.views)
+    p = _together(found.settings["recipe"], found.probabilities, second.p_)
+    return Clustering(p.argmax(axis=1), p.max(axis=1), second, found.settings, p, found.views, found.model)
 
 
+def _together(recipe: dict, first: np.ndarray, second: np.ndarray) -> np.ndarray: # n×c, rows sum to 1
+    "Stage 2's probabilities: the student's, or times stage 1's."
+    if recipe["second"]["answer"] == "student": return second
+    both = first * second + 1e-30
+    return both / both.sum(axis=1, keepdims=True)
+
+# %% ../../nbs/tool/01_cluster.ipynb #cluster-described
 def _fingerprints(models) -> dict[str, str]:
     "What identifies each part of a preset."
     parts = {} if models is None else {
@@ -315,7 +325,9 @@ def predict(
                          "once: take captions.")
     pairs = make_pairs(images, models if text else replace(models, captioner=None), cache, progress=progress)
     if hasattr(found.model, "student_"):
-        p = found.model.predict_proba(images.subset(pairs.index), progress)
+        first = replace(found, model=found.first).predict(pairs.v, pairs.t)[1]
+        student = found.model.predict_proba(images.subset(pairs.index), progress)
+        p = _together(found.settings["recipe"], first, student)
         labels = p.argmax(axis=1)
     else: labels, p = found.predict(pairs.v, pairs.t)
     sure = np.ones(len(labels), np.float32) if p is None else p.max(axis=1)
