@@ -421,8 +421,7 @@ _RULES = _MUST_BE | {name: _MUST_BE[like] for like, names in ( # what a setting 
 _RULES |= {name: (f"one of {words}", words.__contains__) for name, words in (
     ("teacher", ("frozen", "self", "ema")), ("weighting", ("gaussian", "none", "fixmatch")),
     ("precision", ("fp32", "fp16", "bf16", "auto")))}
-_RULES["workers"] = ("None or a whole number of at least 0",
-                     lambda x: x is None or _MUST_BE["max_steps"][1](x))
+_RULES["workers"] = _MUST_BE["epochs"]
 
 
 def _check_settings(model):

@@ -127,7 +127,7 @@ def _transform(model, v, t) -> list[np.ndarray]:
     own = [axes(x) for axes, x in zip(model._axes, new)]
     if not model.rounds_: return [_unit(x) for x in own]
     graphs = len(model._fitted)
-    near = [_nearest_fitted(x, fitted, model.k) for x, fitted in zip(new, model._fitted)]
+    near = [_nearest_fitted(x, fitted, model.k_) for x, fitted in zip(new, model._fitted)]
     out = []
     for x, unit, length in zip(own, (model.v_, model.t_), model._lengths):
         around = sum((unit[rows] * length[rows]).sum(axis=1) for rows in near) / graphs
@@ -155,7 +155,8 @@ def _fit_views(model, v, t, nbr_v, nbr_t, progress):
     "Neighbours, axes, rounds, and what the best round gave."
     _check(model, v, t)
     given = [(v, nbr_v)] + ([(t, nbr_t)] if model.view == "both" else [])
-    near = [nearest_neighbors(x, model.k, progress) if nbr is None else np.asarray(nbr)[:, :model.k]
+    model.k_ = min(model.k, max(1, len(v) // (2 * model.n_clusters))) # at most half of an even cluster
+    near = [nearest_neighbors(x, model.k_, progress) if nbr is None else np.asarray(nbr)[:, :model.k_]
             for x, nbr in given]
     S, views = sum(map(neighbor_graph, near)) / len(near), [v] if t is None else [v, t]
     model._axes, model._fitted = [_Axes(x, model.dims) for x in views], [x for x, _ in given]
@@ -182,7 +183,7 @@ class SmoothViews(ClusterMixin, BaseEstimator):
     """
     n_clusters: int
     _: KW_ONLY
-    k: int = 10          # neighbours of a row in the graph
+    k: int = 10          # neighbours of a row in the graph; `k_`, fewer where clusters must be small
     max_rounds: int = 4  # as often as it may smooth
     dims: int = 128      # principal axes kept of each view
     view: str = "image"  # whose neighbours, and whose clusters: "image", or "both"
