@@ -126,7 +126,10 @@ def differences(data: Path, work: Path, runs: pd.DataFrame) -> pd.DataFrame:
     for (name, encoder), group in runs.groupby(["set", "encoder"], sort=False):
         truth = np.unique(open_set(data, name).labels, return_inverse=True)[1]
         for (text, recipe), part in group.groupby(["text", "recipe"], sort=False):
-            for other, other_text in (("kmeans-image", ""), ("kmeans-smooth", ""), (f"{recipe} at step 0", text)):
+            own = recipe.removesuffix(", student alone")
+            others = [("kmeans-image", ""), ("kmeans-smooth", ""), (f"{own} at step 0", text)]
+            if own == "sac+enhance": others.append(("sac", text))
+            for other, other_text in others:
                 rival = group[(group.recipe == other) & (group.text == other_text)]
                 seeds = sorted(set(part.seed) & set(rival.seed))
                 if len(seeds) < 2 or recipe == other: continue
