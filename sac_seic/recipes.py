@@ -61,8 +61,10 @@ def differences(
 ) -> dict[str, tuple]: # full name of the setting to both values; "–" where a recipe has no such setting
     "The settings in which two recipes differ."
     a, b = one.lines(), other.lines()
-    return {name: (a.get(name, "–"), b.get(name, "–")) for name in dict.fromkeys([*a, *b])
-            if a.get(name, "–") != b.get(name, "–")}
+    names = dict.fromkeys([*a, *b])
+    parts = {name.split(".")[0] for name in names if "." in name} # "smooth" itself stands for no smoothing
+    return {name: (a.get(name, "–"), b.get(name, "–")) for name in names
+            if name not in parts and a.get(name, "–") != b.get(name, "–")}
 
 
 def make_estimator(
