@@ -24,8 +24,10 @@ from sac_seic.enhance import Enhancer
 from sac_seic.evaluate import plot_confusion, plot_tsne, scores
 from sac_seic.models.presets import load_preset
 from sac_seic.nouns import retrieve_text
+from sac_seic.recipes import RECIPES
 from sac_seic.sac import SAC, ClusterHead
 from sac_seic.seic import SEIC
+from sac_seic.tool.cluster import cluster_pairs
 from sac_seic.tool.command import app
 
 MODULES = [module.name for module in pkgutil.walk_packages(sac_seic.__path__, "sac_seic.")]
@@ -142,6 +144,19 @@ def test_heads(rows, method):
     v, t, groups = rows
     model = method(3, max_steps=4, batch_size=8, device="cpu").fit(v, t)
     assert scores(groups, model.labels_)["ACC"] == 1
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if not recipe.second])
+def test_recipes(rows, name):
+    recipe, (v, t, groups) = RECIPES[name], rows
+    short = {setting: 2 for setting in ("epochs", "steps", "max_steps") if recipe.settings.get(setting)}
+    found = cluster_pairs(v, t, recipe.changed(**short), 3, device="cpu")
+    assert found.labels.shape == groups.shape and np.isfinite(found.confidence).all()
+
+
+def test_classic(images):
+    models = load_preset(image_encoder="classic")
+    features(models.image_encoder, images)
 
 
 def test_nouns(rows):
