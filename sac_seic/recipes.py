@@ -126,7 +126,7 @@ _SEIC = _SEIC_PAPER | {"floor": 0.1, "scaled": True, "lr": 1e-4, "epochs": None,
 _OUR_NOUNS = {"vocabulary": None, "k1": 200, "k2": 50, "temperature": None, "n_centers": None,
               "choose": "nearest"}
 _TAC_NOUNS = _OUR_NOUNS | {"vocabulary": "all", "k1": 5, "k2": None, "temperature": 0.005, "n_centers": "tac",
-                           "choose": "distinct"}
+                           "choose": "distinct", "templates": "tac"} # sentences around a noun, with CLIP
 
 # %% ../nbs/12_recipes.ipynb #second
 _SECOND_PAPER = {

@@ -62,10 +62,9 @@ class Bench:
     def run(self, recipe, text: str | None, seed: int):
         from sac_seic.tool.cluster import cluster, cluster_pairs
         if recipe.second:
-            found = cluster(self.images, self.k, recipe, models=self.preset, text=text, seed=seed, cache=self.work)
-            if hasattr(found.model, "start_labels_"): self.before = found.model.start_labels_
-            return found
-        pairs = self.captions() if text != "nouns" else self.nouns(json.dumps(recipe.nouns), seed)
+            return cluster(self.images, self.k, recipe, models=self.preset, text=text, seed=seed, cache=self.work)
+        nouns = {name: x for name, x in recipe.nouns.items() if name != "templates"} # `mini` has none
+        pairs = self.captions() if text != "nouns" else self.nouns(json.dumps(nouns), seed)
         return cluster_pairs(pairs.v, pairs.t if text else None, recipe, self.k, seed,
                              text_from_image=self.encoder == "mini")
 
@@ -78,7 +77,7 @@ def rows_of(bench: Bench, recipe, text: str | None, seed: int):
     from sac_seic.evaluate import scores
     row = {"set": bench.name, "n": len(bench.truth), "encoder": bench.encoder, "text": text or "", "seed": seed}
     started = time.perf_counter()
-    found, seconds = bench.run(recipe, text, seed), 0.0
+    found = bench.run(recipe, text, seed)
     seconds = time.perf_counter() - started
     rounds = found.views.rounds_ if found.views is not None else getattr(found.model, "rounds_", -1)
     start = None
@@ -94,16 +93,16 @@ def rows_of(bench: Bench, recipe, text: str | None, seed: int):
                              "rounds": rounds, "seconds": took, "cores": os.cpu_count()}
 
 
+def run_file(work: Path, row, suffix: str) -> Path:
+    "Where a run's row (.json) or labels (.npy) are kept."
+    name = "_".join(str(row[x]) for x in ("set", "encoder", "text", "recipe", "key", "seed"))
+    return work / "runs" / (name.replace(" ", "-") + suffix)
+
+
 def keep(work: Path, row: dict, labels: np.ndarray):
     "The labels, then the row, each in a file of its own."
-    name = "_".join(str(row[x]) for x in ("set", "encoder", "text", "recipe", "key", "seed")).replace(" ", "-")
-    np.save(work / "runs" / f"{name}.npy", labels.astype(np.uint8))
-    (work / "runs" / f"{name}.json").write_text(json.dumps(row))
-
-
-def done(work: Path, **row) -> bool:
-    name = "_".join(str(row[x]) for x in ("set", "encoder", "text", "recipe", "key", "seed")).replace(" ", "-")
-    return (work / "runs" / f"{name}.json").exists()
+    np.save(run_file(work, row, ".npy"), labels.astype(np.uint8))
+    run_file(work, row, ".json").write_text(json.dumps(row))
 
 
 def table(work: Path) -> pd.DataFrame:
@@ -119,9 +118,7 @@ def table(work: Path) -> pd.DataFrame:
 def differences(data: Path, work: Path, runs: pd.DataFrame) -> pd.DataFrame:
     "Every recipe against k-means, smoothed k-means and its own start, on the same seeds and images."
     from sac_seic.evaluate import paired_difference
-    def labels(part): return np.stack([np.load(work / "runs" / ("_".join(
-        str(getattr(r, x)) for x in ("set", "encoder", "text", "recipe", "key", "seed")).replace(" ", "-") + ".npy"))
-        for r in part.itertuples()])
+    labels = lambda part: np.stack([np.load(run_file(work, row, ".npy")) for _, row in part.iterrows()])
     found = []
     for (name, encoder), group in runs.groupby(["set", "encoder"], sort=False):
         truth = np.unique(open_set(data, name).labels, return_inverse=True)[1]
@@ -149,7 +146,6 @@ def main():
     ask.add_argument("--encoders", nargs="*", default=["mini", "classic"])
     ask.add_argument("--recipes", nargs="*", help="these only; with :captions or :nouns, with that text only")
     ask.add_argument("--seeds", type=int, default=5)
-    ask.add_argument("--from-seed", type=int, default=0)
     ask.add_argument("--write", action="store_true", help="run nothing, write the tables")
     asked = ask.parse_args()
     (asked.work / "runs").mkdir(parents=True, exist_ok=True)
@@ -159,13 +155,14 @@ def main():
     if asked.recipes:
         more = [(r, RECIPES[r].texts[0]) for r in RECIPES if RECIPES[r].second]
         todo = [(r, text) for r, text in todo + more if {r, f"{r}:{text}"} & set(asked.recipes)]
-    for seed in range(asked.from_seed, asked.seeds) if not asked.write else ():
+    for seed in range(asked.seeds) if not asked.write else ():
         for name in asked.sets:
             for encoder in asked.encoders:
                 bench = None
                 for recipe, text in ((RECIPES[r], text) for r, text in todo):
-                    where = dict(set=name, encoder=encoder, text=text or "", recipe=recipe.name, key=key(recipe))
-                    if done(asked.work, seed=seed, **where) or (recipe.second and encoder == "classic"): continue
+                    row = dict(set=name, encoder=encoder, text=text or "", recipe=recipe.name, key=key(recipe), seed=seed)
+                    there = run_file(asked.work, row, ".json").exists()
+                    if there or (recipe.second and encoder == "classic"): continue
                     bench = bench or Bench(asked.data, asked.work, name, encoder)
                     for labels, row in rows_of(bench, recipe, text, seed):
                         keep(asked.work, row, labels)

@@ -54,8 +54,8 @@ class Clustering:
         from sac_seic.evaluate import scores
         return None if self.truth is None else scores(self.truth, self.labels)
 
-    def predict(self, v: np.ndarray, t: np.ndarray | None = None) -> tuple: # labels, n×c or None
-        """Clusters and probabilities of new embeddings, smoothed among the fitted ones where those were.
+    def predict(self, v: np.ndarray, t: np.ndarray | None = None) -> tuple: # labels, confidence, n×c or None
+        """Clusters, confidence and probabilities of new embeddings, smoothed if the fitted ones were.
 
         Raises ValueError for a method that knows no new images, and where it needs text and t is missing."""
         return _predict(self, v, t)
@@ -99,9 +99,9 @@ def _predict(found: Clustering, v, t) -> tuple:
     if not _needs_text(found): t = None
     elif t is None: raise ValueError("Both views decide in this clustering: give the text embeddings, too.")
     if found.views is not None: v, t, *_ = [*found.views.transform(v, t), None]
-    if not hasattr(model, "predict_proba"): return model.predict(v, t), None
+    if not hasattr(model, "predict_proba"): return model.predict(v, t), model.predict_confidence(v, t), None
     p = model.predict_proba(v, t)
-    return p.argmax(axis=1), p
+    return p.argmax(axis=1), p.max(axis=1), p
 
 # %% ../../nbs/tool/01_cluster.ipynb #kmeans
 def _settled(recipe: Recipe, text_from_image: bool) -> Recipe:
@@ -252,7 +252,8 @@ def _pairs(images, models, text, recipe, n_clusters, seed, **how):
     "Image embeddings, and the text that the recipe wants."
     if text == "nouns":
         from sac_seic.nouns import make_noun_pairs
-        return make_noun_pairs(images, models, n_clusters, seed=seed, **recipe.nouns, **how)
+        settings = {name: x for name, x in recipe.nouns.items() if name != "templates"} # the models have them
+        return make_noun_pairs(images, models, n_clusters, seed=seed, **settings, **how)
     from sac_seic.pairs import make_pairs
     return make_pairs(images, models, **how)
 
@@ -325,11 +326,10 @@ def predict(
                          "once: take captions.")
     pairs = make_pairs(images, models if text else replace(models, captioner=None), cache, progress=progress)
     if hasattr(found.model, "student_"):
-        first = replace(found, model=found.first).predict(pairs.v, pairs.t)[1]
+        first = replace(found, model=found.first).predict(pairs.v, pairs.t)[2]
         student = found.model.predict_proba(images.subset(pairs.index), progress)
         p = _together(found.settings["recipe"], first, student)
-        labels = p.argmax(axis=1)
-    else: labels, p = found.predict(pairs.v, pairs.t)
-    sure = np.ones(len(labels), np.float32) if p is None else p.max(axis=1)
+        labels, sure = p.argmax(axis=1), p.max(axis=1)
+    else: labels, sure, p = found.predict(pairs.v, pairs.t)
     new = replace(found, labels=labels, confidence=sure, probabilities=p)
     return _described(new, images, pairs, models)

@@ -200,7 +200,8 @@ def _load_models(stages: _Stages, preset: str, text: str | None, captions: Path 
     with stages(desc="Loading models"): return load_preset(preset, cache_dir(), needs=needs, **given)
 
 # %% ../../nbs/tool/05_command.ipynb #run
-def _run(open_images, said: dict, k: int, recipe, text: str | None, models: dict, out: Path, **more):
+def _run(open_images, said: dict, k: int, recipe: Recipe, text: str | None, models: dict, out: Path,
+         **more):
     """Open, load, cluster, write; then a summary on stdout.
 
     `said` goes into run.json, `models` are the options that say which models, `more` is for `_cluster`."""
@@ -209,7 +210,6 @@ def _run(open_images, said: dict, k: int, recipe, text: str | None, models: dict
     kept = f"; embeddings and captions so far are in '{cache_dir()}', so run the same command again to go on"
     with _one_sentence(stages, out, kept), _own_warnings():
         check_clusters(k, k)
-        recipe = recipe()
         text = choose_text(recipe, text)
         from sac_seic.tool.report import check_out, write_results
         with stages(desc="Finding images") as bar:
@@ -219,15 +219,24 @@ def _run(open_images, said: dict, k: int, recipe, text: str | None, models: dict
         check_out(out)
         loaded = None
         if hasattr(images, "v"):
-            useless = models | {"rehash": more.get("rehash")}
+            useless = models | {"device": None, "rehash": more.get("rehash")}
             _refuse(useless, "is for images, and these are embeddings: leave it out")
-        else: loaded = _load_models(stages, **{"preset": "mini", "text": text, **models})
+        else:
+            wanted = {"preset": "mini", **_templates(recipe, text, models)}
+            loaded = _load_models(stages, text=text, **wanted)
         found = _cluster(images, k, recipe, models=loaded, text=text, cache=cache_dir(),
                          checkpoint=out / "stage2.safetensors", progress=stages, **more)
         preset = {} if loaded is None else {"preset": "mini"}
         chosen = {name: str(x) for name, x in (said | preset | models).items()}
         record = write_results(out, found, stages.so_far(), chosen, progress=stages)
     _summary(record, out)
+
+# %% ../../nbs/tool/05_command.ipynb #run-parts
+def _templates(recipe: Recipe, text: str | None, models: dict) -> dict:
+    "The options for models; where the recipe puts nouns into TAC's sentences and CLIP reads them, those too."
+    if text != "nouns" or models.get("preset") != "paper" or "templates" not in recipe.nouns: return models
+    from sac_seic.nouns import TAC_TEMPLATES
+    return models | {"templates": TAC_TEMPLATES}
 
 
 def _cluster(images, k: int, recipe, open_new=None, **how):
@@ -356,7 +365,7 @@ def demo(
         from sac_seic.data.images import fashion_mnist_sample
         return fashion_mnist_sample()
     said = {"images": "2,000 Fashion-MNIST test images"}
-    _run(sample, said, 10, lambda: RECIPES[recipe.value], text and text.value, {}, out, seed=seed)
+    _run(sample, said, 10, RECIPES[recipe.value], text and text.value, {}, out, seed=seed)
 
 # %% ../../nbs/tool/05_command.ipynb #options-3
 def _name(help: str, of=str, **more):
@@ -434,17 +443,17 @@ def cluster(
     with _one_sentence(_Stages()):
         if k is None: raise _Mistake("How many clusters? Say it with -k: for ten, add -k 10.")
         splits = _splits(dataset, split, fit_split, score_split)
-        machine = _machine(RECIPES[recipe.value], preset and preset.value, device, precision)
+        changes = _given(init=init, epochs=epochs, lr=lr, batch_size=batch_size, neighbors=neighbors)
+        changed = RECIPES[recipe.value].changed(**changes)
+        machine = _machine(changed, preset and preset.value, device, precision)
     from sac_seic.data.sources import open_source
     where = _given(dataset=dataset, split=splits[0], labels=labels)
     models = _given(preset=preset and preset.value, models_dir=models_dir, image_encoder=image_encoder,
                     text_encoder=text_encoder, captioner=captioner, prompt=prompt, captions=captions)
-    changes = _given(init=init, epochs=epochs, lr=lr, batch_size=batch_size, neighbors=neighbors)
     new = None if splits[1] is None else lambda: open_source(folder, dataset, splits[1], exclude=out)
     said = {"images": folder, **where, **_given(score_split=splits[1])}
-    _run(lambda: open_source(folder, exclude=out, **where), said, k,
-         lambda: RECIPES[recipe.value].changed(**changes), text and text.value, models | machine[0], out,
-         seed=seed, rehash=rehash, open_new=new, **machine[1])
+    _run(lambda: open_source(folder, exclude=out, **where), said, k, changed, text and text.value,
+         models | machine[0], out, seed=seed, rehash=rehash, open_new=new, **machine[1])
 
 # %% ../../nbs/tool/05_command.ipynb #options-5
 _Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder of images or of WebDataset tars.")]
