@@ -52,7 +52,8 @@ def equations():
 def minutes(cells):
     "How long a reader needs: 200 words of prose, or 40 lines of code, a minute."
     words = sum(len(re.sub(r"\$[^$]*\$", "x", c["source"]).split()) for c in cells if c["cell_type"] == "markdown")
-    lines = sum(len(c["source"].splitlines()) for c in cells if c["cell_type"] == "code" and "show_doc(" not in c["source"] and "label: fig-" not in c["source"])
+    passed_over = re.compile(r"show_doc\(|^#\| *(?:label: fig-|code-fold: true|hide\b|echo: false)", re.M)  # folded, hidden, or made for the page
+    lines = sum(len(c["source"].splitlines()) for c in cells if c["cell_type"] == "code" and not passed_over.search(c["source"]))
     return max(1, round(words / 200 + lines / 40))
 
 
