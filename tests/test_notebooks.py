@@ -91,7 +91,7 @@ def test_cells_of_the_course_are_short(path):
     assert not long
 
 
-@notebook
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.parent == get_config().nbs_path], ids=lambda path: path.stem)
 def test_every_figure_is_read(path):
     "Soon after a figure, words say what is seen."
     every = [(cell["cell_type"], source) for _, source, cell in cells(path)]
