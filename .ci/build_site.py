@@ -15,6 +15,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+from interactive import node_package
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 MATHS = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', re.S)
@@ -77,9 +79,7 @@ def render_pages(proc):
 
 def set_maths(docs):
     "Replace the TeX in every page by what KaTeX makes of it, and put KaTeX's style and fonts beside the pages."
-    katex = HERE / "node_modules" / "katex"
-    if not katex.is_dir():
-        subprocess.run(["npm", "install", "--prefix", HERE, "--no-package-lock", "--no-audit", "--no-fund", "--silent"], check=True)
+    katex = node_package("katex")
     pages = {p: p.read_text(encoding="utf-8") for p in html_pages(docs)}
     for page, text in pages.items():  # smalldocs leaves captions alone: mark their maths as it marks a paragraph's
         pages[page] = re.sub(r"<figcaption>.*?</figcaption>", lambda m: re.sub(r"\$([^$]+)\$", r'<span class="math inline">\\(\1\\)</span>', m[0]), text, flags=re.S)

@@ -40,7 +40,7 @@ def test_nbdev_finds_the_same_settings_in_both_files():
         assert (old.getboolean(name) if isinstance(value, bool) else old[name]) == value, name
 
 
-@pytest.mark.parametrize("code", ["import sac_seic", "import sac_seic.tool.command", "import sac_seic.data.images"])
+@pytest.mark.parametrize("code", ["import sac_seic", "import sac_seic.tool.command", "import sac_seic.tool.widgets", "import sac_seic.data.images"])
 def test_light_imports_load_no_heavy_library(code):
     heavy = {"torch", "torchvision", "timm", "onnxruntime", "sentence_transformers", "transformers", "sklearn", "scipy", "matplotlib", "seaborn", "faiss"}
     assert not loaded_by(code) & heavy
@@ -66,7 +66,7 @@ ORDER = """data.files data.images data.benchmarks data.shards data.neighbors dat
     models.devices models.encoders models.weights models.backends models.mini models.clip models.captioners
     models.classic captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic enhance
     baselines rivals recipes evaluate simulate
-    tool.cluster tool.report tool.embed tool.doctor tool.command""".split()
+    tool.cluster tool.report tool.embed tool.doctor tool.command tool.widgets""".split()
 FLOOR = {"tool.cluster", "tool.report", "tool.embed", "tool.doctor"}  # side by side: none imports another
 
 

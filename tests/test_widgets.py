@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from pathlib import Path
+from importlib import resources
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from sac_seic.sac_losses import (_contrast, cross_weight, four_neighbor_means,
     intra_contrastive, intra_weight, neighbor_mean)
 from sac_seic.seic_losses import DynamicBalance, alignment_objective, balance_loss
 
-NBS = Path(__file__).parent.parent / "nbs"
+TOOL = resources.files("sac_seic.tool")
 NAMES = ("temperature", "weights", "balance")
 PAGE = """<!doctype html><html lang="en"><head><title>widgets</title><meta name="viewport" content="width=device-width">
 <style>body {{ margin: 12px; font: 16px sans-serif }}</style></head><body><main>{}</main></body></html>"""
@@ -27,8 +27,8 @@ def open_page(browser, html: str = DIVS, width: int = 900):
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("request", lambda request: page.complaints.append(f"asked for {request.url}") if request.url.startswith("http") else None)
     page.set_content(PAGE.format(html))
-    page.add_style_tag(path=NBS / "widgets.css")
-    page.add_script_tag(path=NBS / "widgets.js")
+    page.add_style_tag(path=TOOL / "widgets.css")
+    page.add_script_tag(path=TOOL / "widgets.js")
     return page
 
 
@@ -324,7 +324,7 @@ def test_colours_follow_the_site(page):
 def test_one_widget_alone_before_the_page_is_read(browser):
     "As on the site: the script is deferred, and one div stands in the page."
     page = browser.new_page()
-    script = (NBS / "widgets.js").read_text(encoding="utf-8")
+    script = (TOOL / "widgets.js").read_text(encoding="utf-8")
     page.set_content(PAGE.format(f'<script>{script}</script><div class="widget" data-widget="balance"></div>'))
     assert page.locator(".widget-title").count() == 1 and numbers(page, "balance")["K"] == 2
     page.close()

@@ -1,5 +1,6 @@
 /* Three small widgets for the equation pages: <div class="widget" data-widget="temperature"></div>, "weights", "balance".
-   No library, no network. First the equations, as the package computes them; then what draws them. */
+   The site has this file once a page; show_widget of sac_seic/tool/widgets.py puts it under a notebook's cell, where it may run
+   again and again on one page. No library, no network. First the equations, as the package computes them; then what draws them. */
 "use strict";
 
 (() => {
@@ -131,11 +132,11 @@ const line = (x1, y1, x2, y2, style) => svg("line", {x1, y1, x2, y2, class: styl
 const diamond = (x, y) => svg("path", {d: `M${x} ${y - 9}l9 9l-9 9l-9 -9z`, class: "caption"});
 const picture = (height, label, ...children) => svg("svg", {viewBox: `0 0 360 ${height}`, role: "img", "aria-label": label}, ...children);
 
-let made = 0;  // so that ids stay apart on a page with several widgets
+globalThis.sacSeicMade ??= 0;  // so that ids stay apart on a page with several widgets
 
 // The parts every widget has: a question, controls, what is seen in words, pictures and numbers, a note
 function frame(place, question, note) {
-  const id = `widget-${++made}`;
+  const id = `widget-${++sacSeicMade}`;
   const controls = html("div", {class: "widget-controls"}), view = html("div", {class: "widget-view"});
   const says = html("p", {class: "widget-says", role: "status", "aria-live": "polite", "aria-atomic": "true"});
   place.replaceChildren(html("p", {class: "widget-title", id}, question), controls, says, view, html("p", {class: "widget-note"}, note));
@@ -144,7 +145,7 @@ function frame(place, question, note) {
 }
 
 function labelled(where, text, input, ...between) {
-  input.id = `widget-input-${++made}`;
+  input.id = `widget-input-${++sacSeicMade}`;
   where.append(html("div", {class: `widget-control ${input.type}`}, html("label", {for: input.id}, text), ...between, input));
   return input;
 }
@@ -369,7 +370,7 @@ function balance(place) {
 
 function start() {
   const widgets = {temperature, weights, balance};
-  for (const place of document.querySelectorAll("div.widget[data-widget]"))
+  for (const place of document.querySelectorAll("div.widget[data-widget]:not([role])"))  // a widget that stands has its role
     if (Object.hasOwn(widgets, place.dataset.widget)) widgets[place.dataset.widget](place);
 }
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
