@@ -11,9 +11,10 @@ from torch.testing import assert_close
 from sac_seic.sac_losses import (_contrast, cross_weight, four_neighbor_means,
     intra_contrastive, intra_weight, neighbor_mean)
 from sac_seic.seic_losses import DynamicBalance, alignment_objective, balance_loss
+from sac_seic.tool.widgets import WIDGETS, show_widget
 
 TOOL = resources.files("sac_seic.tool")
-NAMES = ("temperature", "weights", "balance")
+NAMES = tuple(WIDGETS)
 PAGE = """<!doctype html><html lang="en"><head><title>widgets</title><meta name="viewport" content="width=device-width">
 <style>body {{ margin: 12px; font: 16px sans-serif }}</style></head><body><main>{}</main></body></html>"""
 DIVS = "".join(f'<div class="widget" data-widget="{name}">It lives on the site.</div>' for name in NAMES)
@@ -327,4 +328,23 @@ def test_one_widget_alone_before_the_page_is_read(browser):
     script = (TOOL / "widgets.js").read_text(encoding="utf-8")
     page.set_content(PAGE.format(f'<script>{script}</script><div class="widget" data-widget="balance"></div>'))
     assert page.locator(".widget-title").count() == 1 and numbers(page, "balance")["K"] == 2
+    page.close()
+
+
+def test_show_widget_as_a_notebook_shows_it(browser):
+    "Each output is put into one page with its own style and script, whose scripts run then, as Jupyter does; one is shown twice."
+    page = open_page(browser, '<div id="outputs"></div>')
+    for name in ("weights", *NAMES):
+        page.evaluate("""html => { const output = document.createElement('div'); output.innerHTML = html; outputs.append(output);
+            for (const old of output.querySelectorAll('script')) { const script = document.createElement('script'); script.textContent = old.textContent; old.replaceWith(script) } }""",
+            show_widget(name)._repr_html_())
+        if page.locator(".widget").count() == 1: page.locator("[data-widget=weights]").get_by_role("slider", name="caption").fill("0.5")
+    assert page.locator(".widget .widget-title").count() == 4
+    ids = page.locator("[id]").evaluate_all("nodes => nodes.map(x => x.id)")
+    assert len(ids) == len(set(ids)) > 20
+    first, second = page.locator("[data-widget=weights]").all()
+    assert "2 of 4 text neighbours are wrong" in (before := first.inner_text())
+    second.get_by_role("slider", name="caption").fill("1")
+    assert "4 of 4 text neighbours are wrong" in second.inner_text() and first.inner_text() == before
+    assert page.complaints == []
     page.close()
