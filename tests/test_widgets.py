@@ -333,7 +333,8 @@ def test_one_widget_alone_before_the_page_is_read(browser):
 
 def test_show_widget_as_a_notebook_shows_it(browser):
     "Each output is put into one page with its own style and script, whose scripts run then, as Jupyter does; one is shown twice."
-    page = open_page(browser, '<div id="outputs"></div>')
+    page = open_page(browser, '<div id="outputs" class="jp-RenderedHTMLCommon"></div>')
+    page.add_style_tag(content=".jp-RenderedHTMLCommon :is(table, thead) { color: #fff } .jp-RenderedHTMLCommon tbody tr:nth-child(n) { background: #000; text-align: right }")  # as Jupyter's dark theme
     for name in ("weights", *NAMES):
         page.evaluate("""html => { const output = document.createElement('div'); output.innerHTML = html; outputs.append(output);
             for (const old of output.querySelectorAll('script')) { const script = document.createElement('script'); script.textContent = old.textContent; old.replaceWith(script) } }""",
@@ -343,6 +344,7 @@ def test_show_widget_as_a_notebook_shows_it(browser):
     ids = page.locator("[id]").evaluate_all("nodes => nodes.map(x => x.id)")
     assert len(ids) == len(set(ids)) > 20
     first, second = page.locator("[data-widget=weights]").all()
+    assert first.locator("table, table *").evaluate_all("nodes => nodes.every(x => [getComputedStyle(x).color, getComputedStyle(x).backgroundColor, getComputedStyle(x).textAlign].join() === 'rgb(31, 35, 40),rgba(0, 0, 0, 0),left')")
     assert "2 of 4 text neighbours are wrong" in (before := first.inner_text())
     second.get_by_role("slider", name="caption").fill("1")
     assert "4 of 4 text neighbours are wrong" in second.inner_text() and first.inner_text() == before
