@@ -77,7 +77,7 @@ function coloured(code) {
 
 const SERVE = "Python runs here when the pages are served, not opened as files. Type “python -m http.server -d _docs” " +
   "in the project's folder, then open http://localhost:8000 in the browser.";
-const HINT = "Change it and press Run (Ctrl + Enter)", LOADING = "Loading Python: 12 MB, once a page …";
+const HINT = "Edit it, then Run (Ctrl + Enter)", LOADING = "Loading Python: 12 MB, once a page …";
 
 function page(script) {
   let python = null, loaded = false, answer = null;  // the worker; whether it has Python; what takes its answer, while a cell runs
@@ -86,7 +86,7 @@ function page(script) {
   function prepared(cell, n, all) {
     const shown = cell.querySelector("pre > code"), saved = [...cell.querySelectorAll(".cell-output")];
     if (!shown) return null;
-    const original = shown.textContent.trimEnd(), code = make("code", {class: "sourceCode python"});
+    const original = shown.textContent.trimEnd(), code = make("code");
     const editor = make("textarea", {rows: 1, spellcheck: "false", autocapitalize: "off", autocomplete: "off",
                                      "aria-label": `Code ${n + 1} of ${all.length} on this page, which you can change and run`});
     const button = (text, style, press) => {
