@@ -987,4 +987,12 @@ d = { 'settings': { 'branch': 'main',
                                       'sac_seic.tool.report.contact_sheet': ('tool/report.html#contact_sheet', 'sac_seic/tool/report.py'),
                                       'sac_seic.tool.report.find_copies': ('tool/report.html#find_copies', 'sac_seic/tool/report.py'),
                                       'sac_seic.tool.report.printable': ('tool/report.html#printable', 'sac_seic/tool/report.py'),
-                                      'sac_seic.tool.report.write_results': ('tool/report.html#write_results', 'sac_seic/tool/report.py')}}}
+                                      'sac_seic.tool.report.write_results': ('tool/report.html#write_results', 'sac_seic/tool/report.py')},
+            'sac_seic.tool.widgets': { 'sac_seic.tool.widgets.Widget': ('tool/widgets.html#widget', 'sac_seic/tool/widgets.py'),
+                                       'sac_seic.tool.widgets.Widget.__init__': ( 'tool/widgets.html#widget.__init__',
+                                                                                  'sac_seic/tool/widgets.py'),
+                                       'sac_seic.tool.widgets.Widget.__repr__': ( 'tool/widgets.html#widget.__repr__',
+                                                                                  'sac_seic/tool/widgets.py'),
+                                       'sac_seic.tool.widgets.Widget._repr_html_': ( 'tool/widgets.html#widget._repr_html_',
+                                                                                     'sac_seic/tool/widgets.py'),
+                                       'sac_seic.tool.widgets.show_widget': ('tool/widgets.html#show_widget', 'sac_seic/tool/widgets.py')}}}
