@@ -136,7 +136,7 @@ function page(script) {
     return self;
   }
 
-  const ask = (cell, code) => new Promise(resolve => {
+  const ask = (pressed, code) => new Promise(resolve => {
     answer = resolve;
     const failed = why => { forget(); resolve({text: "", error: `Python could not be loaded: ${why}`}); };
     python.onerror = event => failed(event.message ?? script);
@@ -144,9 +144,9 @@ function page(script) {
       if (data.missing) return failed(data.missing);
       if (!data.loaded) return resolve(data);
       loaded = true;
-      cell.say("Running …", true);
+      pressed.say("Running …", true);
     };
-    cell.say(loaded ? "Running …" : LOADING, true);
+    pressed.say(loaded ? "Running …" : LOADING, true);
     python.postMessage(code);
   });
   function forget() {
@@ -165,12 +165,11 @@ function page(script) {
     for (let n = stale < 0 ? last : Math.min(stale, last); n <= last; n++) {
       const cell = cells[n], code = cell.editor.value;
       for (const below of cells.slice(n)) below.done = null;
-      const {text, error, stopped} = await ask(cell, code);
-      if (stopped) cell.say("Stopped."); else cell.show(text, error);
-      if (stopped || error) {
-        if (n < last) cells[last].show("", stopped ? "Stopped in a cell above." : "A cell above has an error.");
-        break;
-      }
+      const {text, error, stopped} = await ask(cells[last], code);
+      if (stopped) { cells[last].say("Stopped."); break; }
+      cell.show(text, error);
+      if (error && n < last) cells[last].show("", "A cell above has an error.");
+      if (error) break;
       cell.done = code;
     }
     answer = null;
