@@ -1,4 +1,4 @@
-"""Pages made from other pages: the API reference, what the papers leave unsaid, the slips, the measured results; and
+"""Pages made from other pages: the API reference, what the papers leave unsaid, the measured results; and
 the links between an equation, the function that computes it, its test and the index (nbs/equations.csv)."""
 
 import csv
@@ -14,7 +14,7 @@ from nbdev.config import get_config
 CALLOUT = r'^:::+ *\{{\.callout-[^}}]*title="{title}"[^}}]*\}}\n(.*?)\n:::+[ \t]*$'
 HEADING = re.compile(r"^## +(.+?)(?: *\{[^}]*\})?$", re.M)
 PLACE = re.compile(r"<!-- gathered: ([\w ./-]+?) -->")
-TITLES = {"unsaid": "What the paper leaves unsaid", "slips": "A slip in the paper"}
+TITLES = {"unsaid": "What the paper leaves unsaid"}
 ASSERTS = re.compile(r"\bassert\b|assert_\w+\(|pytest\.raises|gradcheck")
 
 
