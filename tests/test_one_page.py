@@ -40,3 +40,41 @@ def test_sac_in_one_page():
         p, q = page["train"](seed)
         assert page["all_right"](p.argmax(dim=1).tolist())
         for labels in (p.argmax(dim=1).numpy(), q.argmax(dim=1).numpy(), ours.labels_): assert adjusted_rand_score(labels, ours.labels_) == 1
+
+
+def test_seic_in_one_page(monkeypatch):
+    import numpy as np
+
+    from sac_seic.enhance import ConfidenceWeight
+    from sac_seic.nouns import retrieve_text
+    from sac_seic.seic import SEIC
+    from sac_seic.seic_losses import DynamicBalance, alignment_objective
+
+    page, lines = run("seic_in_one_page")
+    assert lines <= 65
+    found = retrieve_text(page["x"].numpy(), page["n"].numpy(), 4, 3, n_clusters=2)
+    np.testing.assert_allclose(page["t"].numpy(), found.t, atol=1e-5)
+    np.testing.assert_allclose(page["share"].numpy(), found.weights, atol=1e-5)
+    assert page["kept"][page["own"]].tolist() == found.nouns.tolist()
+    v, t = page["v"], page["t"]
+    for seed in range(3):
+        heads = page["new_heads"](v, t, seed)
+        (zv, pv), (zt, pt) = (page["answer"](layers, x) for layers, x in zip(heads, (v, t)))
+        balance = DynamicBalance(2, scaled=False, floor=0.0).eval()
+        balance.h.copy_(torch.tensor([0.7, 0.3]))
+        total, parts = page["seic"](zv, pv, zt, pt, balance.h, 0.07)
+        torch.testing.assert_close(torch.stack([total, *parts]), torch.stack(alignment_objective(zv, zt, pv, pt, balance, 0.07)))
+
+        def same_start(model, *dims, heads=heads):  # the package's heads, with the page's first weights
+            ours = model._new_heads(dims)
+            for parameter, first in zip(ours.parameters(), heads.parameters()): parameter.data.copy_(first.data)
+            return ours
+
+        monkeypatch.setattr("sac_seic.seic.random_heads", same_start)
+        model = SEIC(2, projection_dim=8, init="random", lr=0.03, max_steps=50, tolerance=0.0, scaled=False, floor=0.0, device="cpu").fit(v.numpy(), t.numpy())
+        pv, pt = page["train"](v, t, seed)
+        np.testing.assert_allclose(pv.numpy(), model.pv_, atol=1e-3)
+        np.testing.assert_allclose(pt.numpy(), model.pt_, atol=1e-3)
+        assert pv.argmax(dim=1).tolist() == model.labels_.tolist()
+    assert page["all_right"](page["after"][0].argmax(dim=1).tolist()) and page["w"].argmin() == 2  # C, with the wrong nouns
+    torch.testing.assert_close(page["w"], ConfidenceWeight()(page["after"][0]))
