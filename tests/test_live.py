@@ -20,7 +20,7 @@ def run(page, n, code=None, keys=None):
     if code is not None: cell.locator("textarea").fill(code)
     if keys: cell.locator("textarea").press(keys)
     else: cell.locator(".live-run").click()
-    page.wait_for_function(IDLE, timeout=30_000)
+    page.wait_for_function(IDLE, timeout=60_000)
     return tuple("".join(cell.locator(part).all_inner_texts()) for part in (".live-output pre", ".live-error"))
 
 
