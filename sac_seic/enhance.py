@@ -30,7 +30,8 @@ from .data.files import tqdm_progress
 from .data.images import ImageError, ImageSet, central_square
 from .models.devices import pick_device, pick_dtype, require
 from .models.encoders import in_order
-from .sac import _MUST_BE, ClusterHead, load_tensors, save_tensors
+from .models.heads import MUST_BE, check_settings, load_tensors, save_tensors
+from .sac import ClusterHead
 from .seic import AlignmentHead
 
 # %% ../nbs/08_enhance.ipynb #cell-010
@@ -415,25 +416,18 @@ def _train_student(model, run: _Run, views: _Views, path: Path | None, key: str 
             bar.update(1)
 
 # %% ../nbs/08_enhance.ipynb #cell-048
-_RULES = _MUST_BE | {name: _MUST_BE[like] for like, names in ( # what a setting must be: as SAC's …
+_RULES = MUST_BE | {name: MUST_BE[like] for like, names in ( # what a setting must be: as SAC's …
     ("batch_size", "rank checkpoint_every"), ("max_steps", "steps cache_bytes"), ("balance", "threshold ema"),
     ("hidden", "micro_batch size"), ("lr", "lora_alpha head_lr n_sigma")) for name in names.split()}
 _RULES |= {name: (f"one of {words}", words.__contains__) for name, words in (
     ("teacher", ("frozen", "self", "ema")), ("weighting", ("gaussian", "none", "fixmatch")),
     ("precision", ("fp32", "fp16", "bf16", "auto")))}
-_RULES["workers"] = _MUST_BE["epochs"]
-
-
-def _check_settings(model):
-    "Raise ValueError, in one sentence, for a setting that can't be."
-    for name, value in model.get_params().items():
-        words, fits = _RULES.get(name, ("", lambda x: True))
-        if not fits(value): raise ValueError(f"{name} is {value!r}; it must be {words}.")
+_RULES["workers"] = MUST_BE["epochs"]
 
 # %% ../nbs/08_enhance.ipynb #check
 def _check_enhancer(model, images: ImageSet, encoder, head: nn.Module, p) -> np.ndarray: # p, as float32
     "Refuse what can't be trained, in one sentence."
-    _check_settings(model)
+    check_settings(model, _RULES)
     if not callable(getattr(encoder, "network", None)):
         raise ValueError(f"The image encoder '{encoder.name}' has no network to train: leave stage 2 out, "
                          "or take an encoder that has one, such as MiniImageEncoder.")

@@ -19,7 +19,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from .data.files import tqdm_progress
 from .pairs import nearest_neighbors
-from .sac import _MUST_BE, ClusterHead, TwoHeads, _batches, _step, _views, begin_fit
+from .models.heads import MUST_BE, TwoHeads, begin_fit, check_settings, check_views
+from .sac import ClusterHead, _batches, _step
 
 # %% ../nbs/11_rivals.ipynb #shared
 _EPS = 1e-12 # what a probability under a logarithm is at least
@@ -49,10 +50,7 @@ _CHECKED_LIKE = {"steps": "max_steps", "n_heads": "k", "inner_steps": "k",
 
 def _begin(model, v: np.ndarray, t: np.ndarray | None = None) -> tuple:
     "Checked rows of length 1 of both views (of v twice where t is None), and a device."
-    for name, like in _CHECKED_LIKE.items():
-        words, fits = _MUST_BE[like]
-        if fits(value := getattr(model, name, 1)): continue
-        raise ValueError(f"{name} is {value!r}; it must be {words}.")
+    check_settings(model, {name: MUST_BE[like] for name, like in _CHECKED_LIKE.items()})
     read = lambda x: np.array(x) if isinstance(x, np.memmap) else x # into memory
     views = read(v), read(v if t is None else t)
     return begin_fit(model, *views)
@@ -453,7 +451,7 @@ class TURTLE(_Heads):
         t: np.ndarray | None = None, # text embeddings, n×d_t; left out, the image's encoder answers alone
     ) -> np.ndarray: # n×c float32, rows sum to 1
         "Cluster probabilities: the task encoder's, the mean over the views that are given."
-        return np.mean(self._answers(*_views(self, v, t)), axis=0)
+        return np.mean(self._answers(*check_views(self, v, t)), axis=0)
 
 # %% ../nbs/11_rivals.ipynb #turtle-fit
 def _turtle_steps(model, spaces, encoders, generator, progress):

@@ -13,35 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/03_sac_losses.ipynb #cell-012
-def _wide(x: torch.Tensor) -> torch.Tensor: return x if x.dtype == torch.float64 else x.float()
-
-
-def _rows(**named: torch.Tensor) -> list[torch.Tensor]:
-    "The named tensors, checked to be B×c of one shape, in float32 or wider."
-    first, shape = next((name, x.shape) for name, x in named.items())
-    for name, x in named.items():
-        if x.ndim != 2 or x.numel() == 0 or x.shape != shape:
-            raise ValueError(f"{name} has shape {tuple(x.shape)} where {first} has {tuple(shape)}: "
-                             "both must be the same non-empty matrix, one row of probabilities per sample.")
-    return [_wide(x) for x in named.values()]
-
-# %% ../nbs/03_sac_losses.ipynb #cell-013
-def _at_hand(x) -> bool: # on a GPU, a look makes the host wait
-    return not torch.is_tensor(x) or x.device.type == "cpu"
-
-
-def _probabilities(**named: torch.Tensor) -> list[torch.Tensor]:
-    "`_rows` for what goes under a logarithm: no entry may be negative (checked on the CPU)."
-    for name, x in named.items():
-        if _at_hand(x) and x.numel() and x.detach().amin() < 0:
-            raise ValueError(f"{name} has a negative entry: pass probabilities (softmax rows), not logits.")
-    return _rows(**named)
-
-
-def _positive(**named: float) -> None:
-    for name, value in named.items():
-        if _at_hand(value) and not value > 0: raise ValueError(f"{name} is {value}: it must be above 0.")
+from .models.heads import at_hand, check_positive, check_probabilities, check_rows
 
 # %% ../nbs/03_sac_losses.ipynb #cell-018
 def neighbor_mean(
@@ -53,11 +25,11 @@ def neighbor_mean(
     float32 (or float64 for float64 p); differentiable in p. Raises ValueError when an index is no row of p;
     on a GPU the indices are not looked at.
     Source: SAC, the text under Eqs. 3 and 5."""
-    p, = _rows(p=p)
+    p, = check_rows(p=p)
     if nbr.ndim != 2 or nbr.numel() == 0:
         raise ValueError(f"nbr has shape {tuple(nbr.shape)}: it must be B×k, "
                          "at least one neighbour for each sample.")
-    if _at_hand(nbr) and (nbr.min() < 0 or nbr.max() >= len(p)):
+    if at_hand(nbr) and (nbr.min() < 0 or nbr.max() >= len(p)):
         raise ValueError(f"nbr holds indices from {nbr.min()} to {nbr.max()}, "
                          f"but p has rows 0 to {len(p) - 1}.")
     return F.embedding_bag(nbr, p, mode="mean")  # p̄_i = 1/k Σ_{j∈N_i} p_j, without a B×k×c copy
@@ -97,7 +69,7 @@ def _agreement(x: torch.Tensor, x_bar: torch.Tensor, scale: float, similarity: s
 
 
 def _check_weighting(scale: float, balance: float) -> None:
-    _positive(scale=scale)
+    check_positive(scale=scale)
     if not 0 <= balance <= 1: raise ValueError(f"balance is {balance}: it must lie between 0 and 1.")
 
 # %% ../nbs/03_sac_losses.ipynb #cell-036
@@ -114,7 +86,7 @@ def intra_weight(
 
     Carries no gradient. Raises ValueError for shapes that differ, scale ≤ 0 or balance outside [0, 1].
     Source: SAC, Eqs. 3 and 4."""
-    p, q, p_bar, q_bar = _rows(p=p, q=q, p_bar=p_bar, q_bar=q_bar)
+    p, q, p_bar, q_bar = check_rows(p=p, q=q, p_bar=p_bar, q_bar=q_bar)
     _check_weighting(scale, balance)
     w_i2i = _agreement(p, p_bar, scale, similarity)           # w^{i2i}, Eq. 3
     w_t2t = _agreement(q, q_bar, scale, similarity)           # w^{t2t}
@@ -134,7 +106,7 @@ def cross_weight(
 
     Carries no gradient. Raises ValueError for shapes that differ, scale ≤ 0 or balance outside [0, 1].
     Source: SAC, Eqs. 5 and 6."""
-    p, q, q_bar, p_bar = _rows(p=p, q=q, q_bar=q_bar, p_bar=p_bar)
+    p, q, q_bar, p_bar = check_rows(p=p, q=q, q_bar=q_bar, p_bar=p_bar)
     _check_weighting(scale, balance)
     w_i2t = _agreement(p, q_bar, scale, similarity)           # w^{I2T}, Eq. 5
     w_t2i = _agreement(q, p_bar, scale, similarity)           # w^{T2I}, Eq. 5
@@ -143,7 +115,7 @@ def cross_weight(
 # %% ../nbs/03_sac_losses.ipynb #cell-066
 def _contrast(anchor: torch.Tensor, target: torch.Tensor, temperature: float, similarity: str):
     "−log softmax of each anchor's similarity to its own target among all targets of the batch: B numbers."
-    _positive(temperature=temperature)
+    check_positive(temperature=temperature)
     with torch.autocast(anchor.device.type, enabled=False):  # keep the B×B product in full precision
         logits = (_unit(anchor, similarity) / temperature) @ _unit(target, similarity).T # sim(p_i, p̄_j)/τ
         own = torch.arange(len(logits), device=logits.device)         # i's own target stands in column i
@@ -171,7 +143,7 @@ def intra_contrastive(
     Mean over the batch, where the paper prints a sum.
     Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SAC, Eq. 8."""
-    p, p_bar = _rows(p=p, p_bar=p_bar)
+    p, p_bar = check_rows(p=p, p_bar=p_bar)
     return _weighted_mean(_contrast(p, p_bar, temperature, similarity), weight)
 
 # %% ../nbs/03_sac_losses.ipynb #cell-085
@@ -189,7 +161,7 @@ def inter_contrastive(
     Mean over the batch, where the paper prints a sum.
     Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SAC, Eqs. 9 to 11."""
-    p, q, q_bar, p_bar = _rows(p=p, q=q, q_bar=q_bar, p_bar=p_bar)
+    p, q, q_bar, p_bar = check_rows(p=p, q=q, q_bar=q_bar, p_bar=p_bar)
     image_to_text = _contrast(p, q_bar, temperature, similarity)  # L^{i→t} without its weight, Eq. 10
     text_to_image = _contrast(q, p_bar, temperature, similarity)  # L^{t→i} without its weight, Eq. 11
     return _weighted_mean(image_to_text + text_to_image, weight)  # Eq. 9
@@ -256,7 +228,7 @@ def bidirectional_alignment(
 
     The columns are first normalised to sum to 1 over the batch. Raises ValueError for shapes that differ.
     Source: SAC, Eq. 12."""
-    p, q = _probabilities(p=p, q=q)
+    p, q = check_probabilities(p=p, q=q)
     if symmetric: return (bidirectional_alignment(p, q) + bidirectional_alignment(q, p)) / 2
     category = _cross_entropy(_columns(p), _columns(q)).mean()  # 1/c Σ_i CE(p̂_i, q̂_i)
     instance = _cross_entropy(p, q).mean()                      # 1/n Σ_i CE(p_i, q_i)
@@ -271,7 +243,7 @@ def balance_entropy(
 
     Eq. 14 subtracts it. Raises ValueError for shapes that differ.
     Source: SAC, Eq. 13."""
-    p, q = _probabilities(p=p, q=q)
+    p, q = check_probabilities(p=p, q=q)
     mean = torch.stack([p.mean(dim=0), q.mean(dim=0)])  # p̄ and q̄
     return _cross_entropy(mean, mean).sum()             # −Σ_i (p̄_i log p̄_i + q̄_i log q̄_i)
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .data.files import tqdm_progress
-from .sac import (
-    BLOCK, MappedRows, TwoHeads, begin_fit, check_start, kmeans_start, random_heads, train_heads)
+from .models.heads import BLOCK, MappedRows, TwoHeads, begin_fit, check_start, random_heads
+from .sac import kmeans_start, train_heads
 from .seic_losses import DynamicBalance, alignment_objective
 
 # %% ../nbs/07_seic.ipynb #cell-006

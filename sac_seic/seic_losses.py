@@ -14,22 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .sac_losses import _EPS, _positive, _probabilities, _wide, balance_entropy
-
-# %% ../nbs/06_seic_losses.ipynb #cell-013
-def _same_shape(**named: torch.Tensor) -> list[torch.Tensor]:
-    "The two named tensors, checked to be matrices of one shape, in float32 or wider."
-    (first, a), (second, b) = named.items()
-    if a.ndim != 2 or a.numel() == 0 or a.shape != b.shape:
-        raise ValueError(f"{first} has shape {tuple(a.shape)} and {second} {tuple(b.shape)}: "
-                         "both must be the same non-empty matrix, with the rows in the same order.")
-    return [_wide(x) for x in named.values()]
+from .models.heads import check_pair, check_positive, check_probabilities, wide
+from .sac_losses import _EPS, balance_entropy
 
 # %% ../nbs/06_seic_losses.ipynb #cell-014
 def _both_ways(a: torch.Tensor, b: torch.Tensor, temperature: float | torch.Tensor,
                kept=None) -> torch.Tensor:
     "Contrast of row i of a with row i of b against all other rows (of those kept), both ways: a scalar."
-    _positive(temperature=temperature)
+    check_positive(temperature=temperature)
     with torch.autocast(a.device.type, enabled=False):  # keep the product of all pairs in full precision
         logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature  # ⟨a_i, b_j⟩/τ
         own = torch.arange(len(logits), device=logits.device) # i's partner stands in column i
@@ -49,7 +41,7 @@ def instance_contrastive(
 
     Rows are L2-normalised inside. Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SEIC, Eqs. 2 and 3."""
-    zv, zt = _same_shape(zv=zv, zt=zt)
+    zv, zt = check_pair(zv=zv, zt=zt)
     return _both_ways(zv, zt, temperature)  # (L_ins^{v→t} + L_ins^{t→v}) / 2
 
 # %% ../nbs/06_seic_losses.ipynb #cell-034
@@ -63,7 +55,7 @@ def assignment_contrastive(
     Columns are L2-normalised over the batch.
     Raises ValueError for shapes that differ, negative entries or temperature ≤ 0.
     Source: SEIC, Eqs. 4 and 5."""
-    pv, pt = _probabilities(pv=pv, pt=pt)
+    pv, pt = check_probabilities(pv=pv, pt=pt)
     return _both_ways(pv.T, pt.T, temperature)  # p̂_i is column i: (L_ass^{v→t} + L_ass^{t→v}) / 2
 
 # %% ../nbs/06_seic_losses.ipynb #cell-046
@@ -76,7 +68,7 @@ def weighted_centers(
 
     Differentiable in z and, with "probability", in p. Raises ValueError for shapes that don't match,
     negative entries in p, or an unknown weighting. Source: SEIC, Eqs. 6 and 7."""
-    p, = _probabilities(p=p)
+    p, = check_probabilities(p=p)
     if z.ndim != 2 or z.numel() == 0 or len(z) != len(p):
         raise ValueError(f"z has shape {tuple(z.shape)} and p {tuple(p.shape)}: "
                          "both need one row per sample.")
@@ -98,7 +90,7 @@ def center_contrastive(
     Centres are L2-normalised; a cluster with a zero row in either modality is left out, and with fewer
     than two left the loss is 0. Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SEIC, Eqs. 8 and 9."""
-    mu_v, mu_t = _same_shape(mu_v=mu_v, mu_t=mu_t)
+    mu_v, mu_t = check_pair(mu_v=mu_v, mu_t=mu_t)
     both = (mu_v != 0).any(dim=1) & (mu_t != 0).any(dim=1)  # clusters with members in both modalities
     return _both_ways(mu_v, mu_t, temperature, kept=both)   # (L_ctr^{v→t} + L_ctr^{t→v}) / 2
 
@@ -115,7 +107,7 @@ def balance_loss(
         raise ValueError(f"bv, bt and h have shapes {tuple(bv.shape)}, "
                          f"{tuple(bt.shape)} and {tuple(h.shape)}: "
                          "all need one number per cluster.")
-    b, h = _wide(torch.stack([bv, bt])), _wide(h)
+    b, h = wide(torch.stack([bv, bt])), wide(h)
     return (b * b.clamp_min(_EPS).log() / h).sum()  # Σ_j (b_j^v log b_j^v + b_j^t log b_j^t) / h_j
 
 # %% ../nbs/06_seic_losses.ipynb #cell-079
@@ -152,7 +144,7 @@ class DynamicBalance(nn.Module):
         pt: torch.Tensor, # p^t, the text head's: B×K
     ) -> torch.Tensor:    # L_bal, a scalar
         "Eq. 10 on a batch; in training mode h is updated first. ValueError as `balance_entropy` raises."
-        pv, pt = _probabilities(pv=pv, pt=pt)
+        pv, pt = check_probabilities(pv=pv, pt=pt)
         if self.training: self.update(pv)
         h = self.h.clamp_min(self.floor / self.n_clusters)  # without gradient, and never near 0
         return balance_loss(pv.mean(dim=0), pt.mean(dim=0), h * self.n_clusters if self.scaled else h)
