@@ -19,6 +19,7 @@ from torch import nn
 from sac_seic import enhance, sac, sac_losses, seic_losses
 from sac_seic.data.images import ImageArray
 from sac_seic.enhance import Enhancer
+from sac_seic.models import adapters
 from sac_seic.models.backends import torch_backend
 from sac_seic.models.captioners import HubCaptioner
 from sac_seic.models.clip import ImageTower, SentenceEncoder, TextTower
@@ -235,7 +236,7 @@ def test_a_planted_wait_is_found(monkeypatch, fault):
 
 
 def test_a_planted_seed_and_a_forgotten_cudnn_are_found(monkeypatch):
-    plant(monkeypatch, enhance._Views.__getitem__, "torch.default_generator.manual_seed", "torch.manual_seed")
+    plant(monkeypatch, adapters._Views.__getitem__, "torch.default_generator.manual_seed", "torch.manual_seed")
     with fake_cuda() as happened: fit_enhancer(1, "cuda")
     assert happened["seeded"]
     plant(monkeypatch, torch_backend, "enabled=True, ", "")

@@ -10,8 +10,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sac_seic.data.files import no_progress
 from sac_seic.data.images import ImageArray
-from sac_seic.enhance import ConfidenceWeight, Enhancer, _Squares, _Student
+from sac_seic.enhance import ConfidenceWeight, Enhancer, self_enhancement_loss
+from sac_seic.models.adapters import _Squares, _Student
 from sac_seic.sac import ClusterHead
+from sac_seic.seic import AlignmentHead
 
 N, SIZE, K = 24, 32, 3
 ONE = 3 * SIZE**2  # bytes of an image
@@ -182,6 +184,49 @@ def test_no_random_state():
     one, two = (fitted(random_state=None) for _ in range(2))
     assert one.seed_ != two.seed_ and not np.array_equal(one.p_, two.p_)
     np.testing.assert_array_equal(fitted(random_state=one.seed_).p_, one.p_)
+
+
+@pytest.mark.parametrize("teacher, weighting", [("self", "none"), ("ema", "fixmatch"), ("ema", "gaussian")])
+def test_teachers_and_weights(teacher, weighting, tmp_path):
+    "Each gives an answer of its own, and a run with a moving average goes on exactly where it was stopped."
+    whole = fitted(teacher=teacher, weighting=weighting, threshold=0.5)
+    assert np.isfinite(whole.p_).all() and not np.array_equal(whole.p_, fitted().p_)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(teacher=teacher, weighting=weighting, threshold=0.5, checkpoint=tmp_path / "state", checkpoint_every=2, progress=Interrupt)
+    resumed = fitted(teacher=teacher, weighting=weighting, threshold=0.5, checkpoint=tmp_path / "state", checkpoint_every=2)
+    np.testing.assert_array_equal(resumed.p_, whole.p_)
+    assert resumed.history_ == whole.history_
+
+
+class Interrupt(no_progress):
+    "Presses Ctrl-C in the third step."
+    def __init__(self, total, desc): self.left = 3 if desc == "Enhancing encoder" else 10**9
+
+    def update(self, n):
+        self.left -= n
+        if not self.left: raise KeyboardInterrupt
+
+
+def test_mixed_precision_is_close():
+    assert 0 < np.abs(fitted(precision="bf16").p_ - fitted().p_).max() < 0.2
+
+
+def test_seics_head_is_trained_too():
+    head = AlignmentHead(8, 5, K)
+    with torch.no_grad():
+        for x in head.parameters(): x.copy_(torch.linspace(-1, 1, x.numel()).view_as(x))
+    model = Enhancer(steps=4, batch_size=8, size=SIZE, lr=1e-2, head_lr=1e-2, device="cpu").fit(
+        pictures(), Encoder(), head, head_and_p()[1], progress=no_progress)
+    assert {f"head.{part}.{what}" for part in ("project", "cluster") for what in ("weight", "bias")} == {
+        name for name in model.student_.trained() if not name.startswith("encoder.")}
+    assert not torch.equal(model.student_.head.project.weight, head.project.weight) and model.p_.shape == (N, K)
+
+
+def test_weights_and_loss_refuse():
+    for bad in ({"momentum": 1}, {"n_sigma": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} is"): ConfidenceWeight(**bad)
+    with pytest.raises(ValueError, match="must be B×K, B×K and B"):
+        self_enhancement_loss(torch.zeros(3, 2), torch.zeros(3, 2), torch.ones(2))
 
 
 @pytest.mark.parametrize("name, value", [
