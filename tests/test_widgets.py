@@ -1,11 +1,13 @@
 """The widgets of the site compute what the package computes, show it, and can be used by everybody."""
 
 import itertools
+import json
 import math
 from importlib import resources
 
 import pytest
 import torch
+from nbdev.config import get_config
 from torch.testing import assert_close
 
 from sac_seic.sac_losses import (_contrast, cross_weight, four_neighbor_means,
@@ -350,3 +352,11 @@ def test_show_widget_as_a_notebook_shows_it(browser):
     assert "4 of 4 text neighbours are wrong" in second.inner_text() and first.inner_text() == before
     assert page.complaints == []
     page.close()
+
+
+def test_no_notebook_keeps_a_copy_of_the_script():
+    "It stands in the package once; the site and show_widget take it from there."
+    for path in get_config().nbs_path.rglob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        kept = [cell["id"] for cell in cells if cell["cell_type"] == "code" and "sacSeicWidgets" in json.dumps(cell["outputs"])]
+        assert not kept, f"clear the output of {kept} in {path.name}"
