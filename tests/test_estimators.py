@@ -1,4 +1,5 @@
-"""SAC and SEIC: what they refuse, what their files keep, and that a memory map gives what the array gives."""
+"""SAC and SEIC: what they refuse, how they train, what their files keep, and that a memory map gives what the
+array gives."""
 
 import contextlib
 import subprocess
@@ -8,9 +9,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from sac_seic import sac as sac_module
 from sac_seic import sac_losses, seic_losses
+from sac_seic.evaluate import accuracy
+from sac_seic.models import heads
+from sac_seic.pairs import nearest_neighbors
 from sac_seic.sac import SAC
 from sac_seic.seic import SEIC
 
@@ -109,6 +115,119 @@ def test_what_was_not_fitted_on_is_refused(make):
     with pytest.raises(ValueError, match="call fit first"): make().save("nowhere")
 
 
+@BOTH
+@pytest.mark.parametrize("v, t, said", [(V, T[:9], "must be pairs"), (V[0], T, "must be a matrix"),
+                                        (V * np.nan, T, "v hold NaN"), (V, T + np.inf, "t hold NaN or infinite")])
+def test_impossible_embeddings_are_refused(make, v, t, said):
+    with pytest.raises(ValueError, match=said): make().fit(v, t)
+
+
+@BOTH
+@pytest.mark.parametrize("start", [Y[:9], Y / 2, Y + 1, Y - 1], ids=["few", "halves", "4", "-1"])
+def test_impossible_starts_are_refused(make, start):
+    with pytest.raises(ValueError, match="a cluster from 0 to 3 for each of the 120"):
+        make().fit(V, T, start=start)
+
+
+def test_an_mlp_has_no_kmeans_start():
+    with pytest.raises(ValueError, match="no k-means start"): sac(hidden=8).fit(V, T)
+
+
+# Training --------------------------------------------------------------------------------------------------
+
+
+def planted(n=400, c=4, wrong=0.25, noise=0.55, seed=0):
+    "Pairs in c groups: noisy image embeddings, and captions of which a quarter belong to another group."
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % c
+    told = np.where(rng.random(n) < wrong, (y + rng.integers(1, c, n)) % c, y)
+    look = lambda group, d, sd: (np.eye(c, d)[group] + sd * rng.normal(size=(n, d))).astype(np.float32)
+    return look(y, 16, noise), look(told, 12, 0.1), y
+
+
+@pytest.fixture(scope="module")
+def trained():
+    v, t, y = planted()
+    return SAC(4, lr=1e-2, random_state=0).fit(v, t), v, t, y
+
+
+def test_training_stops_by_itself_and_mends_the_start(trained):
+    model, v, t, y = trained
+    kmeans = accuracy(y, KMeans(4, n_init=10, random_state=0).fit_predict(heads.unit(v).numpy()))
+    assert model.n_steps_ < model.max_steps and model.history_[-1]["changed"] < model.tolerance
+    moved = np.mean(model.labels_ != model.start_labels_)
+    assert model.history_[-1]["moved"] == pytest.approx(moved) and moved > 0.05
+    assert accuracy(y, model.predict(v, t)) > max(0.75, kmeans, accuracy(y, model.start_labels_))
+
+
+def test_the_same_seed_gives_the_same_to_the_bit(trained):
+    model, v, t, _ = trained
+    assert_same(SAC(4, lr=1e-2, random_state=0).fit(v, t), model, "p_", "q_")
+    assert not np.array_equal(SAC(4, lr=1e-2, random_state=1).fit(v, t).p_, model.p_)
+
+
+def test_answers_are_those_of_the_heads(trained):
+    model, v, t, _ = trained
+    np.testing.assert_array_equal(model.predict(v), model.labels_)
+    np.testing.assert_allclose(model.predict_proba(v), model.p_, atol=1e-6)
+    both = model.p_ * model.q_
+    np.testing.assert_allclose(model.predict_proba(v, t), both / both.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_it_begins_at_clusters_of_our_own():
+    begun = SAC(4, max_steps=0).fit(V, T, start=Y)
+    assert np.mean(begun.start_labels_ == Y) > 0.95 # names of clusters included
+    np.testing.assert_array_equal(begun.labels_, begun.start_labels_)
+    assert begun.n_steps_ == 0 and begun.history_ == []
+
+
+def test_epochs_count_before_steps():
+    thrice = sac(epochs=3, batch_size=30, tolerance=0, max_steps=5).fit(V, T)
+    assert thrice.n_steps_ == 12 and len(thrice.history_) == 3
+
+
+def test_the_balance_term_balances():
+    entropy = lambda p: -(p.mean(0) * np.log(p.mean(0) + 1e-12)).sum()
+    from_random = dict(init="random", lr=1e-2, max_steps=100)
+    v, t, _ = planted()
+    balanced, unbalanced = (entropy(SAC(4, lambda_b=b, **from_random).fit(v, t).p_) for b in (4.0, 0.0))
+    assert balanced > 0.99 * np.log(4) > unbalanced
+
+
+def test_fit_is_the_plain_loop_where_a_batch_is_everything():
+    "Eq. 2, the four averages, Eq. 14, Adam: nothing else happens in a step."
+    settings = dict(init="random", lr=3e-2, max_steps=30, tolerance=0, k=5)
+    model, begun = SAC(4, **settings).fit(V, T), SAC(4, **settings | {"max_steps": 0}).fit(V, T)
+    v, t = heads.unit(V), heads.unit(T)
+    near = [torch.from_numpy(nearest_neighbors(x.numpy(), 5)) for x in (t, v)]
+    adam = torch.optim.Adam(begun.heads_.parameters(), lr=3e-2)
+    for entry in model.history_:
+        p, q = begun.heads_[0](v), begun.heads_[1](t)
+        loss = sac_losses.sac_objective(p, q, sac_losses.four_neighbor_means(p.detach(), q.detach(), *near))
+        assert entry["total"] == pytest.approx(loss.total.item(), abs=1e-3)
+        adam.zero_grad()
+        loss.total.backward()
+        adam.step()
+    assert abs(model.history_[0]["total"] - model.history_[-1]["total"]) > 0.5
+
+
+ODD = {"identical": (np.ones((40, 5)), np.ones((40, 3)), 3), "zeros": (np.zeros((40, 5)), np.zeros((40, 3)), 3),
+       "k ≥ n": (V[:6], T[:6], 2), "c = n": (V[:6], T[:6], 6),
+       "two points, 5 clusters": (np.eye(2)[Y[:40] % 2], np.eye(2)[Y[:40] % 2], 5)}
+
+
+@pytest.mark.parametrize("init, neighbors", [("kmeans", "bank"), ("random", "exact")])
+@pytest.mark.parametrize("v, t, c", ODD.values(), ids=ODD)
+def test_no_input_gives_nan(v, t, c, init, neighbors):
+    odd = SAC(c, init=init, neighbors=neighbors, max_steps=20).fit(v, t)
+    assert np.isfinite(odd.p_).all() and np.isfinite(odd.q_).all() and len(odd.labels_) == len(v)
+    assert all(np.isfinite(entry["total"]) for entry in odd.history_)
+
+
+def test_only_directions_count():
+    np.testing.assert_allclose(sac().fit(7 * V, T / 3).p_, sac().fit(V, T).p_, atol=1e-4)
+
+
 # Seeds -----------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +289,39 @@ def test_a_memory_map_gives_what_the_array_gives(make, names, dtype, tmp_path):
         assert_same(*models, "labels_", *names)
     np.testing.assert_array_equal(*(model.predict_proba(source["v"], source["t"])
                                     for model, source in zip(models, (arrays, maps))))
+
+
+@pytest.fixture
+def in_blocks(monkeypatch):
+    "Rows go through in blocks of 50, and k-means sees a sample; the list fills with how many were read at once."
+    sizes, unit = [], heads.unit
+    for module in (heads, sac_module): monkeypatch.setattr(module, "BLOCK", 50)
+    monkeypatch.setattr(heads, "_KMEANS_ROWS", 60)
+    monkeypatch.setattr(heads, "unit", lambda x: (sizes.append(len(x)), unit(x))[1])
+    return sizes
+
+
+def test_a_map_is_read_a_block_at_a_time(in_blocks, tmp_path):
+    v, t, y = planted(n=1000, noise=0.3)
+    maps = []
+    for name, x in (("v", v), ("t", t)):
+        np.save(tmp_path / f"{name}.npy", x)
+        maps.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+    near = [nearest_neighbors(heads.unit(x).numpy(), 5) for x in (v, t)]
+    make = lambda: SAC(4, max_steps=40, batch_size=64)
+    in_blocks.clear()
+    from_maps = make().fit(*maps, *near)
+    assert max(in_blocks) == 200 # 50 a cluster in the sample of k-means; blocks and batches are smaller
+    assert_same(make().fit(v, t, *near), from_maps, "p_", "q_", "labels_")
+    assert accuracy(y, from_maps.predict(v, t)) > 0.7
+
+
+def test_a_start_is_the_same_in_blocks(monkeypatch):
+    v, t = heads.unit(V), heads.unit(T)
+    whole = sac_module.kmeans_start(v, t, 4, 5.0, seed=0)
+    for module in (heads, sac_module): monkeypatch.setattr(module, "BLOCK", 50)
+    for pair, again in zip(whole, sac_module.kmeans_start(v, t, 4, 5.0, seed=0)):
+        for x, y in zip(pair, again): torch.testing.assert_close(x, y, atol=1e-5, rtol=0)
 
 
 # Losses ----------------------------------------------------------------------------------------------------
