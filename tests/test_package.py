@@ -64,7 +64,7 @@ def test_modules_import_no_development_tool(path):
 
 ORDER = """data.files data.images data.benchmarks data.shards data.neighbors data.sources
     models.devices models.encoders models.weights models.backends models.mini models.clip models.captioners
-    models.captions models.classic models.heads captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic
+    models.captions models.classic models.heads models.wordnet captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic
     models.adapters enhance baselines rivals recipes evaluate simulate
     tool.cluster tool.report tool.embed tool.doctor tool.command tool.widgets""".split()
 FLOOR = {"tool.cluster", "tool.report", "tool.embed", "tool.doctor"}  # side by side: none imports another
