@@ -51,7 +51,7 @@ def kmeans_start(
     seed: int,
     clusters: torch.Tensor | None = None, # n int64, to begin at instead; empty ones give a row of zeros
 ) -> list[tuple[torch.Tensor, torch.Tensor]]: # (weight c×d, bias c) for the image head and the text head
-    "Weights with which both heads start at the same k-means clusters of the images (@eq-kmeans-start); ours."
+    "Weights with which both heads start at the same k-means clusters of the images; ours, in neither paper."
     cluster = kmeans_clusters(v, n_clusters, seed) if clusters is None else clusters
     start = []
     size = torch.bincount(cluster, minlength=n_clusters).float()
