@@ -390,8 +390,7 @@ class _Files(TrainingSettings):
 
     @classmethod
     def load(cls,
-        path: str | Path,
-        encoder, # the same encoder as in `fit`
+        path: str | Path, encoder, # what `save` wrote, the same encoder as in `fit`
     ) -> "Enhancer":
         "Read what `save` wrote: `predict` answers as before. Raises ValueError for another file."
         tensors, meta = load_tensors(path, "Enhancer")
