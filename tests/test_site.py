@@ -189,7 +189,7 @@ def test_equation_has_page_function_and_test(index, paper, number):
     back = there.locator(f'a[href="symbols.html#idx-{label}"]')
     assert back.count() == 1 and named["function"] in back.locator("xpath=..").inner_text()
     # the test anchor stands right before code that calls the function and asserts something
-    code = there.locator(f'xpath=//*[@id="{test[1]}"]/following::pre[1]').inner_text()
+    code = there.locator(f'xpath=//*[@id="{test[1]}"]/following::pre[1]').text_content()  # it may be folded
     assert f"{named['function']}(" in code and re.search(r"assert|raises", code)
 
 
@@ -220,7 +220,7 @@ def test_theme_can_be_changed_and_stays(open_page):
 def test_tab_reaches_the_text_and_is_seen(open_page):
     page = open_page("sac_losses.html")
     reached = set()
-    for _ in range(90):
+    for _ in range(150):  # the sidebar comes first
         page.keyboard.press("Tab")
         at = page.evaluate("(() => { const e = document.activeElement; return [!!e.closest('main'), getComputedStyle(e).outlineStyle !== 'none' || getComputedStyle(e).boxShadow !== 'none'] })()")
         reached.add(tuple(at))
