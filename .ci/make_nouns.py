@@ -7,7 +7,7 @@ FOLDER holds index.noun and data.noun. Debian's package wordnet-base puts them i
 Writes sac_seic/wordnet_nouns.txt.gz: all nouns, sorted, one a line, "_" replaced by a space; a "*" at the end marks
 the concrete ones. A noun is concrete if it has at most two words and no digit, and one of its senses is in the
 lexicographer files animal, artifact, body, food, object, plant or substance. WordNet's licence, which heads
-data.noun, goes to sac_seic/WORDNET_LICENSE. The SHA-256 that it prints is pinned in nbs/07_nouns.ipynb."""
+data.noun, goes to sac_seic/WORDNET_LICENSE. The SHA-256 that it prints is pinned in nbs/models/11_wordnet.ipynb."""
 
 import gzip
 import hashlib
