@@ -6,7 +6,6 @@ import re
 import matplotlib
 import torch
 from nbdev.config import get_config
-from sklearn.metrics import adjusted_rand_score
 
 
 def run(page):
@@ -21,12 +20,12 @@ def run(page):
     return names, sum(bool(re.match(r"\s*(?!print\()[^\s#]", line)) for s in code for line in s.splitlines())
 
 
-def test_sac_in_one_page():
+def test_sac_in_one_page(monkeypatch):
     from sac_seic.sac import SAC
     from sac_seic.sac_losses import cross_weight, four_neighbor_means, intra_weight, sac_objective
 
     page, lines = run("sac_in_one_page")
-    assert lines <= 65
+    assert lines < 70
     v, t, near_v, near_t = (page[name] for name in ("v", "t", "near_v", "near_t"))
     for p, q in ((page["own_view"](v), page["own_view"](t)), page["after"]):
         means = four_neighbor_means(p, q, near_t, near_v)
@@ -35,11 +34,18 @@ def test_sac_in_one_page():
         torch.testing.assert_close(w_cn, cross_weight(p, q, means.q_bar_text, means.p_bar_image))
         torch.testing.assert_close(page["sac"](p, q), sac_objective(p, q, means).total)
     assert page["w_in"].argmin() == page["w_cn"].argmin() == 2  # C, the wrong caption
-    for seed in range(3):  # the two draw their random heads differently, so the groups may be numbered the other way round
+    for seed in range(3):
+        def same_start(model, *dims, seed=seed):  # the package's heads, with the page's first weights
+            ours = model._new_heads(dims)
+            torch.manual_seed(seed)
+            for head, d in zip(ours, dims): head.layers.load_state_dict(torch.nn.Linear(d, 2).state_dict())
+            return ours
+
+        monkeypatch.setattr("sac_seic.sac.random_heads", same_start)
         ours = SAC(2, k=2, init="random", lr=0.03, max_steps=50, tolerance=0.0, random_state=seed, device="cpu").fit(v.numpy(), t.numpy())
         p, q = page["train"](seed)
-        assert page["all_right"](p.argmax(dim=1).tolist())
-        for labels in (p.argmax(dim=1).numpy(), q.argmax(dim=1).numpy(), ours.labels_): assert adjusted_rand_score(labels, ours.labels_) == 1
+        assert page["all_right"](p.argmax(dim=1)) and p.argmax(dim=1).tolist() == ours.labels_.tolist()
+        for got, expected in ((p, ours.p_), (q, ours.q_)): torch.testing.assert_close(got, torch.from_numpy(expected), atol=1e-3, rtol=0)
 
 
 def test_seic_in_one_page(monkeypatch):
@@ -51,7 +57,7 @@ def test_seic_in_one_page(monkeypatch):
     from sac_seic.seic_losses import DynamicBalance, alignment_objective
 
     page, lines = run("seic_in_one_page")
-    assert lines <= 65
+    assert lines < 70
     found = retrieve_text(page["x"].numpy(), page["n"].numpy(), 4, 3, n_clusters=2)
     np.testing.assert_allclose(page["t"].numpy(), found.t, atol=1e-5)
     np.testing.assert_allclose(page["share"].numpy(), found.weights, atol=1e-5)
@@ -76,5 +82,5 @@ def test_seic_in_one_page(monkeypatch):
         np.testing.assert_allclose(pv.numpy(), model.pv_, atol=1e-3)
         np.testing.assert_allclose(pt.numpy(), model.pt_, atol=1e-3)
         assert pv.argmax(dim=1).tolist() == model.labels_.tolist()
-    assert page["all_right"](page["after"][0].argmax(dim=1).tolist()) and page["w"].argmin() == 2  # C, with the wrong nouns
+    assert page["all_right"](page["after"][0].argmax(dim=1)) and page["w"].argmin() == 2  # C, with the wrong nouns
     torch.testing.assert_close(page["w"], ConfidenceWeight()(page["after"][0]))
