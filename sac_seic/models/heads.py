@@ -229,7 +229,7 @@ def random_heads(
     model, # an estimator
     *dims: int, # lengths of the image and of the text embeddings
 ) -> nn.ModuleList:
-    "Its heads with random weights: nn.Linear's own range, from our own generator."
+    "Its heads with random weights, in nn.Linear's own range (biases: in ±1 over the root of their number)."
     heads, generator = model._new_heads(dims), torch.Generator().manual_seed(model.seed_)
     for parameter in heads.parameters():
         bound = parameter.shape[-1] ** -0.5
