@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from .data.images import ImageSet
-from .models.captions import _Partners, caption_images
+from .models.captions import caption_images
 
 # %% ../nbs/01_captioning.ipynb #cell-008
 class Captioner(Protocol):
@@ -59,10 +59,14 @@ def noisy_captions(
     other caption differs from it. Raises ValueError for a rate outside 0 to 1. Source: SAC Table 3."""
     if not 0 <= rate <= 1: raise ValueError(f"rate is {rate}: it is a share of the captions, from 0 to 1.")
     rng, noisy, damaged = np.random.default_rng(seed), list(captions), np.zeros(len(captions), dtype=bool)
-    partners = _Partners(captions)
+    plain = [" ".join(caption.split()) for caption in captions]  # spacing makes no difference
+    place = {text: number for number, text in enumerate(dict.fromkeys(plain))}
+    others = list(place)
     for turn, i in enumerate(rng.permutation(len(captions))[:round(rate * len(captions))]):
-        may_delete, may_mix = len(captions[i].split()) > 1, len(partners) > 1
+        may_delete, may_mix = len(captions[i].split()) > 1, len(others) > 1
         if may_delete and (turn % 2 == 0 or not may_mix): noisy[i] = _delete_words(captions[i], rng)
-        elif may_mix: noisy[i] = _mix(captions[i], partners.draw(captions[i], rng), rng)
+        elif may_mix:
+            other = rng.integers(len(others) - 1)
+            noisy[i] = _mix(captions[i], others[other + (other >= place[plain[i]])], rng)  # never its own
         damaged[i] = may_delete or may_mix
     return noisy, damaged

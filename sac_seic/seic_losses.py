@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .models.heads import check_pair, check_positive, check_probabilities, wide
+from .models.heads import check_positive, check_probabilities, check_rows, wide
 from .sac_losses import _EPS, balance_entropy
 
 # %% ../nbs/06_seic_losses.ipynb #cell-014
@@ -41,7 +41,7 @@ def instance_contrastive(
 
     Rows are L2-normalised inside. Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SEIC, Eqs. 2 and 3."""
-    zv, zt = check_pair(zv=zv, zt=zt)
+    zv, zt = check_rows(zv=zv, zt=zt)
     return _both_ways(zv, zt, temperature)  # (L_ins^{v→t} + L_ins^{t→v}) / 2
 
 # %% ../nbs/06_seic_losses.ipynb #cell-034
@@ -90,7 +90,7 @@ def center_contrastive(
     Centres are L2-normalised; a cluster with a zero row in either modality is left out, and with fewer
     than two left the loss is 0. Raises ValueError for shapes that differ or temperature ≤ 0.
     Source: SEIC, Eqs. 8 and 9."""
-    mu_v, mu_t = check_pair(mu_v=mu_v, mu_t=mu_t)
+    mu_v, mu_t = check_rows(mu_v=mu_v, mu_t=mu_t)
     both = (mu_v != 0).any(dim=1) & (mu_t != 0).any(dim=1)  # clusters with members in both modalities
     return _both_ways(mu_v, mu_t, temperature, kept=both)   # (L_ctr^{v→t} + L_ctr^{t→v}) / 2
 

@@ -24,10 +24,10 @@ MV, MT = weighted_centers(ZV, PV), weighted_centers(ZT, PT)
 
 
 @pytest.mark.parametrize("call, said", [
-    (lambda: instance_contrastive(ZV, ZT, 0), "temperature is 0"), (lambda: instance_contrastive(ZV, ZT[:3]), "zv has shape .* and zt"),
+    (lambda: instance_contrastive(ZV, ZT, 0), "temperature is 0"), (lambda: instance_contrastive(ZV, ZT[:3]), "zt has shape .* where zv"),
     (lambda: assignment_contrastive(-PV, PT), "softmax"), (lambda: assignment_contrastive(PV, PT[:3]), "pt has shape"),
     (lambda: weighted_centers(ZV[:3], PV), "one row per sample"), (lambda: weighted_centers(ZV, -PV), "softmax"),
-    (lambda: weighted_centers(ZV, PV, "median"), "'median'"), (lambda: center_contrastive(MV, MT[:2]), "mu_v has shape .* and mu_t"),
+    (lambda: weighted_centers(ZV, PV, "median"), "'median'"), (lambda: center_contrastive(MV, MT[:2]), "mu_t has shape .* where mu_v"),
     (lambda: center_contrastive(MV, MT, -1), "temperature is -1"), (lambda: balance_loss(PV[0], PT[0, :2], PV[0]), "one number per cluster"),
     (lambda: DynamicBalance(0), "n_clusters is 0"), (lambda: DynamicBalance(3, momentum=1.0), "momentum is 1.0"), (lambda: DynamicBalance(3, floor=-.1), "floor is -0.1"),
     (lambda: DynamicBalance(4)(PV[:, :3], PT[:, :3]), "4 columns"), (lambda: alignment_objective(*BATCH, "Entropy"), "balance is 'Entropy'"),

@@ -83,16 +83,3 @@ def _fill_gaps(captions: list[str], names: list[str]) -> list[str]:
         warnings.warn(f"{len(empty)} of {len(captions)} images got an empty caption (the first is "
                       f"'{names[empty[0]]}') and count as '{_NEUTRAL}'", stacklevel=3)
     return [text if text.strip() else _NEUTRAL for text in captions]
-
-# %% ../../nbs/models/13_captions.ipynb #partners
-class _Partners:
-    "The different captions, to draw one that is not a given one."
-    def __init__(self, captions: list[str]):
-        self._texts = list({" ".join(text.split()): text for text in captions})  # spacing makes no difference
-        self._place = {text: i for i, text in enumerate(self._texts)}
-
-    def __len__(self) -> int: return len(self._texts)
-
-    def draw(self, caption: str, rng: np.random.Generator) -> str:
-        i = rng.integers(len(self._texts) - 1)
-        return self._texts[i + (i >= self._place[" ".join(caption.split())])]  # skip its own place

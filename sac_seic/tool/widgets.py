@@ -9,7 +9,7 @@ __all__ = ['WIDGETS', 'Widget', 'show_widget']
 from importlib import resources
 
 # %% ../../nbs/tool/07_widgets.ipynb #cell-006
-WIDGETS = {"temperature": "SAC Eq. 8", "weights": "SAC Eqs. 3 to 6", "balance": "SEIC Eq. 10"} # name: what it draws
+WIDGETS = {"temperature": "SAC Eq. 8", "weights": "SAC Eqs. 3 to 6", "balance": "SEIC Eq. 10"}
 
 
 class Widget:
@@ -30,8 +30,10 @@ class Widget:
     def _repr_html_(self) -> str:
         "Everything in one piece: a notebook may show one output without the others."
         folder = resources.files("sac_seic.tool")
-        style, script = (folder.joinpath(f"widgets.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-        place = f'<div class="widget" data-widget="{self.name}">{self!r} runs in Jupyter and on the site.</div>'
+        style, script = (folder.joinpath(f"widgets.{kind}").read_text(encoding="utf-8")
+                         for kind in ("css", "js"))
+        place = (f'<div class="widget" data-widget="{self.name}">'
+                 f"{self!r} runs in Jupyter and on the site.</div>")
         return f"<style>{style}</style>\n{place}\n<script>{script}</script>"
 
 
