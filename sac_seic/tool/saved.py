@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
+from sklearn.exceptions import NotFittedError
 
 from .. import __version__
 from ..data.files import write_atomic
@@ -105,19 +106,25 @@ def _axes(**parts):
 
 # %% ../../nbs/tool/15_saved.ipynb #part
 def _save_part(folder: Path, name: str, model) -> dict: # its line in model.json
-    "One estimator's file. Raises ValueError for one that can't cluster new images."
-    kind = type(model).__name__
-    if not hasattr(model, "predict"):
-        raise ValueError(f"{kind} can't cluster new images, so there is no model to save: "
-                         "take another recipe.")
-    _class(kind)
-    part = folder / f".part-{name}"
+    "One estimator's file."
+    kind, part = type(model).__name__, folder / f".part-{name}"
     if hasattr(model, "save"): model.save(part)
     else:
         tensors, meta = estimator_state(model)
         write_atomic(part, _pieces(tensors, {k: json.dumps(x, default=_number) for k, x in meta.items()}))
     encoder = getattr(model, "_encoder", None) # of an Enhancer
     return {"kind": kind, "encoder": encoder and encoder.fingerprint} | _named(part, name)
+
+
+def _check_model(model):
+    "Raises ValueError, in one sentence, for what can't cluster new images."
+    kind = type(model).__name__
+    if not hasattr(model, "predict"):
+        raise ValueError(f"{kind} can't cluster new images, so there is no model to save: "
+                         "take another recipe.")
+    _class(kind)
+    if not any(hasattr(model, name) for name in ("heads_", "student_", "kmeans_")):
+        raise NotFittedError(f"This {kind} has not been fitted yet: call fit first.")
 
 
 def _named(part: Path, name: str) -> dict[str, str]: # file, sha256
@@ -151,6 +158,7 @@ def save_model(
 
     Raises ValueError for a method that can't do that, and OSError where nothing can be written."""
     folder, parts = Path(folder), {"model": model, "views": views, "first": first}
+    for x in parts.values(): x is None or _check_model(x)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         found = {name: _save_part(folder, name, x) for name, x in parts.items() if x is not None}
@@ -197,7 +205,8 @@ def _notes(folder: Path) -> dict:
     if number != ours[1]:
         raise ValueError(f"The model in '{folder}' was saved by sac_seic {notes.get('version')}, and this is "
                          f"{__version__}, which can't read it: update sac_seic.")
-    return notes
+    if {"parts", "settings", "more"} <= notes.keys(): return notes
+    raise ValueError(f"The file '{path}' is damaged: save the model again.")
 
 
 def _checked(folder: Path, part: dict) -> Path:
