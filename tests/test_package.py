@@ -66,9 +66,9 @@ ORDER = """data.files data.images data.benchmarks data.shards data.neighbors dat
     models.devices models.encoders models.weights models.backends models.mini models.clip models.captioners
     models.captions models.classic models.heads models.wordnet captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic
     models.adapters enhance baselines rivals recipes evaluate simulate
-    tool.names tool.choose_k tool.checks tool.map tool.page tool.apply tool.tables tool.saved tool.report tool.embed
-    tool.doctor tool.widgets tool.cluster tool.command""".split()
-FLOOR = set(ORDER[ORDER.index("tool.names"):ORDER.index("tool.cluster")])  # side by side: none imports another
+    tool.names tool.choose_k tool.checks tool.map tool.page tool.apply tool.tables tool.saved tool.embed
+    tool.doctor tool.widgets tool.report tool.cluster tool.command""".split()
+FLOOR = set(ORDER[ORDER.index("tool.names"):ORDER.index("tool.report")])  # side by side: none imports another
 
 
 def imports(path):
