@@ -27,7 +27,7 @@
     return out.buffer;
   }
   const ints = text => text && new Int32Array(bytes(text)), floats = text => text && new Float32Array(bytes(text));
-  const first = ints(data.labels), confidence = floats(data.confidence), place = ints(data.place), near = ints(data.near);
+  const first = ints(data.labels), confidence = Float64Array.from(floats(data.confidence), x => round(x) || 0), place = ints(data.place), near = ints(data.near);
   const xy = floats(data.xy), truth = ints(data.truth);
   const falling = Int32Array.from(confidence.keys()).sort((a, b) => confidence[b] - confidence[a] || a - b);
   const words = data.files.map((file, i) => lower(`${file}\n${data.captions[i] ?? ""}`));
@@ -121,7 +121,7 @@
   }
   function plan() {
     const groups = clusters().map(c => ({name: names[c], files: members[c].filter(i => !isSkipped(i))
-      .map(i => ({file: data.files[i], confidence: round(confidence[i])}))})).filter(group => group.files.length);
+      .map(i => ({file: data.files[i], confidence: confidence[i]}))})).filter(group => group.files.length);
     return {format: "sac_seic.plan 1", folder: data.folder, groups, skip: data.files.filter((_, i) => isSkipped(i))};
   }
   function exportPlan() {
@@ -169,7 +169,7 @@
     lay() {                                    // where everything is
       this.width = this.box.clientWidth;
       if (!this.width) return;
-      const tile = narrow.matches ? 78 : data.tile < 64 ? 68 : 92, head = narrow.matches ? 116 : 84;
+      const tile = narrow.matches ? 78 : data.tile < 64 ? 68 : 92, head = narrow.matches ? 100 : 70;
       this.columns = Math.max(3, Math.floor((this.width + GAP) / (tile + GAP)));
       this.side = Math.floor((this.width + GAP) / this.columns) - GAP;
       this.items = [];
@@ -248,7 +248,7 @@
       if (!$("detail").hidden) openDetail(+node.dataset.i);
     }
     reveal(item) {
-      const top = this.box.getBoundingClientRect().top + item.top, bar = $("bar").offsetHeight + 8;
+      const top = this.box.getBoundingClientRect().top + item.top, bar = Math.max($("bar").getBoundingClientRect().bottom, 0) + 8;
       const foot = innerHeight - ($("selection").hidden ? 8 : 72) - (narrow.matches && !$("detail").hidden ? $("detail").offsetHeight : 0);
       if (top < bar) scrollBy(0, top - bar);
       else if (top + item.height > foot) scrollBy(0, top + item.height - foot);
@@ -522,7 +522,7 @@
     const typing = event.target.closest("input:not([type=range], [type=checkbox]), select, textarea"), thumb = spot(event.target);
     if ($("dialog").open || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") {
-      if (typing) event.target.blur();
+      if (typing) { event.preventDefault(); event.target.blur(); }  // what is searched for stays
       else if (selection.size) select([...selection], false);
       else if (current >= 0) closeDetail();
       return;
