@@ -20,33 +20,30 @@ from sklearn.utils.validation import check_is_fitted
 
 from .data.files import tqdm_progress
 from .models.devices import require
+from .models.rows import check_clusters, check_features, check_width, embedding_rows
 from .pairs import nearest_neighbors
 from .smoothing import link_matrix, margin
 
 # %% ../nbs/10_baselines.ipynb #shared
 def _unit(x: np.ndarray, name: str) -> np.ndarray:
     "Checked embeddings as float32 rows of length 1; a row of zeros stays one, a memory map is read whole."
-    x = np.asarray(x, dtype=np.float32)
-    if x.ndim != 2:
-        raise ValueError(f"The embeddings {name} must be a matrix, one row an image, "
-                         f"not an array of shape {x.shape}.")
-    if not np.isfinite(x).all(): raise ValueError(f"The embeddings {name} hold NaN or infinite values.")
+    x = np.asarray(embedding_rows(x, name), dtype=np.float32)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
 
 # %% ../nbs/10_baselines.ipynb #check
 _COUNTS = "k", "n_init", "n_components"
 
 
-def _check(model, n: int):
-    "Refuse settings that can't be for n images. Sets `seed_`: `random_state`, or drawn where that is None."
+def _check(model, given, n: int):
+    """Refuse settings that can't be for n images; note the columns of what was given.
+
+    Sets `seed_`: `random_state`, or drawn where that is None."""
     for name, value in model.get_params(deep=False).items():
         if name in _COUNTS and not (isinstance(value, Integral) and value > 0):
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1.")
-    c, seed = model.n_clusters, model.random_state
-    if not (isinstance(c, Integral) and 2 <= c <= n):
-        raise ValueError("The number of clusters must lie between 2 and the number of images, "
-                         f"{n}; it is {c}.")
+    check_clusters(model, n)
+    check_features(model, given, reset=True)
+    seed = model.random_state
     if not (seed is None or isinstance(seed, Integral) and 0 <= seed < 2**32):
         raise ValueError(f"random_state is {seed!r}; it must be None or a whole number from 0 to 2³² − 1.")
     model.seed_ = check_random_state(None).randint(2**31) if seed is None else int(seed)
@@ -78,7 +75,7 @@ class KMeansViews(_Baseline):
     ):
         "Find the centres. Raises `ValueError` for settings or input that can't be."
         x = self._rows(v, t)
-        _check(self, len(x))
+        _check(self, t if self.views == "text" else v, len(x))
         with progress(total=1, desc="Running k-means") as bar:
             self.kmeans_ = KMeans(self.n_clusters, n_init=self.n_init, random_state=self.seed_).fit(x)
             self.confidence_ = margin(self.kmeans_.transform(x))
@@ -99,8 +96,9 @@ class KMeansViews(_Baseline):
     def _fitting(self, v, t) -> np.ndarray:
         check_is_fitted(self)
         x, d = self._rows(v, t), self.kmeans_.n_features_in_
-        if x.shape[1] == d: return x
-        raise ValueError(f"These rows have {x.shape[1]} columns but this k-means was fitted on {d}.")
+        check_features(self, t if self.views == "text" else v, reset=False)
+        if self.views == "both": check_width(self, np.asarray(t), d - self.n_features_in_)
+        return x
 
     def _rows(self, v, t) -> np.ndarray: return _views(self.views, v, t)
 
@@ -186,7 +184,7 @@ class SpectralClusters(_Baseline):
     ):
         "Cut the graph. Raises `ValueError` for settings or input that can't be."
         x, self.k_ = _unit(v, "v"), self.k
-        _check(self, len(x))
+        _check(self, v, len(x))
         with progress(total=1, desc="Cutting the neighbour graph") as bar:
             self.graph_ = _links(x, self.k_, progress)
             while connected_components(self.graph_, directed=False)[0] > self.n_clusters:
@@ -224,7 +222,7 @@ class UMAPWard(_Baseline):
         "Draw the map, merge. Raises `ValueError`, and `ModuleNotFoundError` without umap-learn."
         require("umap", "umap")
         x = _unit(v, "v")
-        _check(self, n := len(x))
+        _check(self, v, n := len(x))
         if not 3 <= n <= WARD_ROWS:
             raise ValueError(f"UMAP and Ward take 3 to {WARD_ROWS:,} images, not {n:,}: take k-means.")
         with progress(total=1, desc="Running UMAP and Ward") as bar:

@@ -7,13 +7,15 @@ __all__ = ['BLOCK', 'link_matrix', 'neighbor_graph', 'modularity', 'margin', 'Sm
 
 # %% ../nbs/09_smoothing.ipynb #imports
 from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from .data.files import tqdm_progress
+from .models.rows import check_clusters, check_features, check_width, embedding_rows
 from .pairs import nearest_neighbors
 
 # %% ../nbs/09_smoothing.ipynb #graph
@@ -125,12 +127,20 @@ def _nearest_fitted(new, fitted, k: int) -> np.ndarray: # row numbers, m×k
     return knn_ground_truth(rows, blocks, min(k, len(fitted)), faiss.METRIC_INNER_PRODUCT)[1]
 
 
-def _transform(model, v, t) -> list[np.ndarray]:
-    "New rows of the views, as smoothed as the fitted ones."
+def _new_rows(model, v, t) -> list[np.ndarray]: # of one view, or of both
+    "Checked rows that fit the fitted ones."
     if not hasattr(model, "rounds_"): raise NotFittedError("SmoothViews has not been fitted yet.")
     if t is None and model.view == "both":
         raise ValueError("These views were smoothed together: give t, too.")
-    new = [v] if t is None or model.t_ is None else [v, t]
+    views = _rows(v, None if model.t_ is None else t)
+    check_features(model, v, reset=False)
+    for x, axes in zip(views[1:], model._axes[1:]): check_width(model, x, len(axes.mean))
+    return views
+
+
+def _transform(model, v, t) -> list[np.ndarray]:
+    "New rows of the views, as smoothed as the fitted ones."
+    new = _new_rows(model, v, t)
     own = [axes(x) for axes, x in zip(model._axes, new)]
     if not model.rounds_: return [_unit(x) for x in own]
     graphs = len(model._fitted)
@@ -147,25 +157,33 @@ def _check(model, v, t):
     if model.view not in ("image", "both"):
         raise ValueError(f"view is {model.view!r}: it must be 'image' or 'both'.")
     if model.view == "both" and t is None: raise ValueError("view='both' needs text embeddings: give t.")
-    if t is not None and len(t) != len(v):
-        raise ValueError(f"There are {len(v)} image embeddings but {len(t)} text embeddings; "
-                         "they must be pairs.")
     for name, low in dict(k=1, max_rounds=0, dims=1, n_init=1).items():
-        if not getattr(model, name) >= low:
-            raise ValueError(f"{name} is {getattr(model, name)}: it must be at least {low}.")
-    if not 2 <= model.n_clusters < len(v):
-        raise ValueError(f"The number of clusters is {model.n_clusters}: "
-                         f"{len(v)} images allow 2 to {len(v) - 1}.")
+        value = getattr(model, name)
+        if not (isinstance(value, Integral) and value >= low):
+            raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}.")
+    check_clusters(model, n := len(v))
+    if model.n_clusters == n:
+        raise ValueError(f"The number of clusters is {n}: {n} images allow 2 to {n - 1}.")
 
 
+def _rows(v, t) -> list[np.ndarray]: # of one view, or of both
+    "Checked rows. Raises ValueError where they are not pairs."
+    views = [embedding_rows(x, name) for name, x in (("v", v), ("t", t)) if x is not None]
+    if len({len(x) for x in views}) == 1: return views
+    raise ValueError(f"There are {len(v)} image embeddings but {len(t)} text embeddings; they must be pairs.")
+
+# %% ../nbs/09_smoothing.ipynb #fit
 def _fit_views(model, v, t, nbr_v, nbr_t, progress):
     "Neighbours, axes, rounds, and what the best round gave."
+    names, views = v, _rows(v, t)
+    v, t = [*views, None][:2]
     _check(model, v, t)
+    check_features(model, names, reset=True)
     given = [(v, nbr_v)] + ([(t, nbr_t)] if model.view == "both" else [])
     model.k_ = min(model.k, max(1, len(v) // (2 * model.n_clusters))) # at most half of an even cluster
     near = [nearest_neighbors(x, model.k_, progress) if nbr is None else np.asarray(nbr)[:, :model.k_]
             for x, nbr in given]
-    S, views = sum(map(neighbor_graph, near)) / len(near), [v] if t is None else [v, t]
+    S = sum(map(neighbor_graph, near)) / len(near)
     model._axes, model._fitted = [_Axes(x, model.dims) for x in views], [x for x, _ in given]
     seen = [axes(x) for axes, (x, _) in zip(model._axes, given)]
     kept = _smooth_rounds(model, seen, near, S, progress)
@@ -178,9 +196,45 @@ def _fit_views(model, v, t, nbr_v, nbr_t, progress):
     model.confidence_ = model._margins([model.v_, model.t_])
     return model
 
+# %% ../nbs/09_smoothing.ipynb #answers
+class _NewImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    "What fitted views say of new images."
+    def transform(self, v, t=None) -> tuple[np.ndarray, ...]: # v, and t if given
+        """New images' views, as smoothed as the fitted ones: each with its neighbours among these.
+
+        `set_output` makes a DataFrame of v; as with scikit-learn's other pairs of views, t stays an array."""
+        return tuple(_transform(self, v, t))
+
+    def fit_transform(self, v, t=None, **more) -> tuple[np.ndarray, ...]: # v, and t if given
+        "`fit`, then `transform` of the same rows; what `fit` itself made of them is in `v_` and `t_`."
+        return self.fit(v, t, **more).transform(v, t)
+
+    @property
+    def _n_features_out(self) -> int: return self.v_.shape[1]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def predict(self, v: np.ndarray, t: np.ndarray | None = None) -> np.ndarray: # clusters, n int64
+        "The nearest centre of each new image."
+        views = self._beside(_transform(self, v, t))
+        return self.kmeans_.predict(views).astype(np.int64)
+
+    def _beside(self, views) -> np.ndarray: return np.hstack(views[:len(self._fitted)])
+
+    def predict_confidence(self, v, t=None) -> np.ndarray: # n float32
+        "`confidence_` of new images."
+        return self._margins(_transform(self, v, t))
+
+    def _margins(self, views) -> np.ndarray: # n float32
+        rows = zip(*([x[s:s + BLOCK] for s in range(0, len(x), BLOCK)] for x in views[:len(self._fitted)]))
+        return np.concatenate([margin(self.kmeans_.transform(np.hstack(part))) for part in rows])
+
 # %% ../nbs/09_smoothing.ipynb #estimator
 @dataclass(eq=False, repr=False)
-class SmoothViews(ClusterMixin, BaseEstimator):
+class SmoothViews(_NewImages):
     """k-means after smoothing over neighbours, and the smoothed views themselves.
 
     `fit(v, t)` sets `labels_` (n int64), `v_` and `t_` (n×dims float32, rows of length 1; without a text `t_`
@@ -206,22 +260,3 @@ class SmoothViews(ClusterMixin, BaseEstimator):
     ):
         "Smooth and cluster. Raises ValueError for settings or input that can't be."
         return _fit_views(self, v, t, nbr_v, nbr_t, progress)
-
-    def transform(self, v: np.ndarray, t: np.ndarray | None = None) -> list[np.ndarray]: # v, and t if given
-        "New images' views, as smoothed as the fitted ones: each with its neighbours among these."
-        return _transform(self, v, t)
-
-    def predict(self, v: np.ndarray, t: np.ndarray | None = None) -> np.ndarray: # clusters, n int64
-        "The nearest centre of each new image."
-        views = self._beside(self.transform(v, t))
-        return self.kmeans_.predict(views).astype(np.int64)
-
-    def _beside(self, views) -> np.ndarray: return np.hstack(views[:len(self._fitted)])
-
-    def predict_confidence(self, v, t=None) -> np.ndarray: # n float32
-        "`confidence_` of new images."
-        return self._margins(self.transform(v, t))
-
-    def _margins(self, views) -> np.ndarray: # n float32
-        rows = zip(*([x[s:s + BLOCK] for s in range(0, len(x), BLOCK)] for x in views[:len(self._fitted)]))
-        return np.concatenate([margin(self.kmeans_.transform(np.hstack(part))) for part in rows])

@@ -29,6 +29,7 @@ from torch import nn
 
 from ..data.files import write_atomic
 from .devices import pick_device
+from .rows import check_clusters, check_features, check_width, embedding_rows
 
 # %% ../../nbs/models/10_heads.ipynb #check-rows
 def wide(
@@ -123,14 +124,10 @@ def unit_rows(
     name: str, # what a message calls them
 ) -> torch.Tensor | MappedRows: # n×d
     "Checked embeddings as float32 rows of length 1 (a row of zeros stays one). Raises `ValueError`."
-    mapped = isinstance(x, np.memmap)
-    if not mapped: x = np.asarray(x, dtype=np.float32)
-    if x.ndim != 2:
-        raise ValueError(f"The embeddings {name} must be a matrix, one row an image, "
-                         f"not an array of shape {x.shape}.")
-    if not all(np.isfinite(rows).all() for rows in _blocks(x)):
-        raise ValueError(f"The embeddings {name} hold NaN or infinite values.")
-    return MappedRows(x, lambda rows: unit(np.array(rows, dtype=np.float32))) if mapped else unit(x)
+    x = embedding_rows(x, name)
+    if isinstance(x, np.memmap): return MappedRows(x, lambda rows: unit(np.array(rows, dtype=np.float32)))
+    if not x.flags.writeable or min(x.strides) < 0: x = x.copy(order="K") # PyTorch takes no others
+    return unit(x)
 
 
 def unit_pairs(
@@ -199,17 +196,16 @@ def check_settings(
 
 
 def begin_fit(
-    model, # an estimator; gets `seed_`
+    model, # an estimator; gets `seed_`, `n_features_in_` and `feature_names_in_`
     v: np.ndarray, # image embeddings, n×d_v
     t: np.ndarray, # text embeddings, n×d_t
     **choices: tuple, # settings that are one of several words
 ) -> tuple: # checked rows of both, a torch.device
     "What `fit` begins with. Raises `ValueError`, in one sentence, for what can't be clustered."
     check_settings(model, **choices)
-    v, t, c, seed = *unit_pairs(v, t), model.n_clusters, model.random_state
-    if not (isinstance(c, Integral) and 2 <= c <= len(v)):
-        raise ValueError("The number of clusters must lie between 2 and the number of images, "
-                         f"{len(v)}; it is {c}.")
+    given, (v, t), seed = v, unit_pairs(v, t), model.random_state
+    check_clusters(model, len(v))
+    check_features(model, given, reset=True)
     model.seed_ = check_random_state(None).randint(2**31) if seed is None else int(seed)
     return v, t, torch.device(pick_device(model.device))
 
@@ -312,10 +308,8 @@ def check_views(
 ) -> tuple: # one or two views, as `unit_rows` gives them
     "Checked rows of the widths that the heads were fitted on. Raises `ValueError`."
     widths, views = _widths(model), (unit_rows(v, "v"),) if t is None else unit_pairs(v, t)
-    for name, x, width in zip("vt", views, widths):
-        if x.shape[1] == width: continue
-        kind = type(model).__name__
-        raise ValueError(f"{name} has {x.shape[1]} columns but this {kind} was fitted on {width}.")
+    check_features(model, v, reset=False)
+    for x, width in zip(views[1:], widths[1:]): check_width(model, x, width)
     return views
 
 
@@ -323,6 +317,7 @@ def _save(model, path: str | Path):
     "An estimator's file: heads and labels as tensors; settings, widths and the rest of `fit` as JSON."
     small = {name: x for name, x in vars(model).items()
              if name.endswith("_") and not isinstance(x, (np.ndarray, nn.Module))}
+    if hasattr(model, "feature_names_in_"): small["feature_names_in_"] = [*model.feature_names_in_]
     meta = {"format": f"sac_seic.{type(model).__name__} 1", "settings": model.get_params(),
             "dims": _widths(model), "fitted": small}
     save_tensors(model.heads_.state_dict() | {"labels_": torch.from_numpy(model.labels_)}, meta, path)
@@ -335,15 +330,14 @@ def _load(cls, path: str | Path):
     model.labels_ = tensors.pop("labels_").numpy()
     model.heads_ = model._new_heads(meta["dims"])
     model.heads_.load_state_dict(tensors)
-    for name, x in meta["fitted"].items(): setattr(model, name, x)
+    model.n_features_in_ = meta["dims"][0]
+    for name, x in meta["fitted"].items():
+        setattr(model, name, np.array(x, object) if name == "feature_names_in_" else x)
     return model
 
 # %% ../../nbs/models/10_heads.ipynb #two-heads
 class TwoHeads(ClusterMixin, BaseEstimator):
     "What the estimators `SAC` and `SEIC` share: the answers of two trained heads, and a file to keep them."
-    @property
-    def n_features_in_(self) -> int: return _widths(self)[0] # d_v
-
     @torch.inference_mode()
     def _answers(self, *views) -> list[np.ndarray]: # p, and with text q
         device = next(self.heads_.parameters()).device
