@@ -243,9 +243,13 @@ def test_neighbours_and_map(page):
     page.get_by_role("button", name="Nearest image folder/even 118.jpg, <b>bold</b>").click()
     assert page.locator(".file").inner_text() == "folder/even 118.jpg"
     page.get_by_role("button", name="On the map").click()
-    assert page.locator("#map").is_visible()
-    page.wait_for_timeout(400)
-    assert page.evaluate("sacPage.map().fps()") >= 0
+    for _ in range(30):  # until the pictures are there
+        page.wait_for_timeout(100)
+        pixels = np.asarray(Image.open(io.BytesIO(page.locator("#map").screenshot())).convert("RGB")).astype(int)
+        (height, width, _), ring = pixels.shape, example().xy - 0.5  # the map fills 92 % of the canvas
+        x, y = (ring * 0.92 * min(width, height) + np.array([width, height]) / 2).astype(int).T
+        if (np.abs(pixels[y, x] - COLORS).max(axis=1) < 12).sum() >= 25: break  # where there is no room, dots
+    else: raise AssertionError("the map does not show the images at their places")
 
 
 @pytest.mark.parametrize("width, scheme", [(390, "light"), (1280, "dark")])
@@ -298,6 +302,11 @@ def test_more_images_than_fit_one_file(context, tmp_path, monkeypatch):
     assert asked[0] == path.as_uri() and {url.rpartition("/")[2] for url in asked[1:]} == before and page.complaints == []
     pixels = np.asarray(Image.open(io.BytesIO(page.locator("#gallery .thumb[data-i='117']").screenshot())).convert("RGB")).astype(int)
     assert np.abs(pixels[40, 40] - COLORS[117]).max() < 12
+    page.get_by_role("tab", name="Map").click()
+    page.wait_for_timeout(500)  # until the map has pictures, which it may draw but not read
+    page.evaluate("sacPage.map().redraw()")
+    settle(page)
+    assert page.complaints == []
     page.close()
     write_page(path, example(thumbnails=lambda i: Image.new("RGB", (9, 9), "red")))
     assert not before & {file.name for file in folder.iterdir()}  # an earlier page's sheets are gone

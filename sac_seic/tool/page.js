@@ -310,7 +310,7 @@
     input.hidden = Boolean(choices); list.hidden = !choices;
     input.value = text ?? "";
     list.replaceChildren(...(choices ?? []).map(([value, name]) => el("option", {value, textContent: name})));
-    list.selectedIndex = 0;
+    list.size = Math.min(10, Math.max(2, list.length)); list.selectedIndex = 0;
     return new Promise(resolve => {
       box.onclose = () => resolve(box.returnValue === "yes" ? field.value.trim() : null);
       box.querySelector("form").onsubmit = event => {
@@ -505,7 +505,7 @@
     if (toTop) scrollTo(0, 0);
     $("undo").disabled = !done; $("redo").disabled = done >= steps.length;
     const changes = done ? ` · ${done} change${done === 1 ? "" : "s"}${kept ? "" : ", not kept by this browser: export the plan before closing"}` : "";
-    const scores = Object.entries(data.metrics).map(([name, x]) => ` · ${name} ${typeof x === "number" ? x.toFixed(3) : value(x)}`).join("");
+    const scores = Object.entries(data.metrics).filter(([, x]) => x !== null).map(([name, x]) => ` · ${name} ${x.toFixed(3)}`).join("");
     $("facts").textContent = `${images(n)} in ${clusters().length} cluster${clusters().length === 1 ? "" : "s"}${shown(scores)}${changes}`;
     if (current >= 0) drawDetail();
   }
