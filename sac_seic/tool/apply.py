@@ -21,7 +21,7 @@ import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from ..data.files import no_progress, write_atomic
@@ -221,11 +221,12 @@ class _Log:
         self.torn = False
 
     def begin(self, **record) -> dict:
-        "Say, for good, what will be done next."
+        "Say what will be done; `sync` is called before it is."
         entry = {"id": f"{self.run}-{next(self.number)}", **record}
         self.write(**entry)
-        os.fsync(self.file.fileno())
         return self.entries.setdefault(entry["id"], {"is": "open", **entry})
+
+    def sync(self): os.fsync(self.file.fileno())
 
     def end(self, entry: dict, how: str):
         "Say what came of it."
@@ -250,9 +251,12 @@ def _lock(file, dest: Path):
         raise ValueError(f"Another run is at work in {_printable(dest)}: wait for it to end.") from None
 
 # %% ../../nbs/tool/13_apply.ipynb #act
-def _digest(path: str) -> str:
-    "A hash of what is in a file."
-    with open(path, "rb") as file: return hashlib.file_digest(file, _hash).hexdigest()
+def _digest(path: str, afresh: bool = False) -> str:
+    "A hash of what is in a file; afresh: of what is on the disk, not in memory, where that can be asked for."
+    with open(path, "rb") as file:
+        if afresh and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return hashlib.file_digest(file, _hash).hexdigest()
 
 
 def _hash(): return hashlib.blake2b(digest_size=16)
@@ -267,8 +271,6 @@ def _copy(source: str, part: str) -> str: # the content's hash
             new.write(block)
         new.flush()
         os.fsync(new.fileno())
-        if hasattr(os, "posix_fadvise"):  # whoever reads it next gets it from the disk
-            os.posix_fadvise(new.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with contextlib.suppress(OSError): shutil.copystat(source, part)
     return digest.hexdigest()
 
@@ -305,7 +307,7 @@ def _do(log: _Log, entry: dict):
             if error.errno != errno.EXDEV: raise
     entry["hash"] = _copy(source, part := _part(target, entry))
     if _facts(source) != (entry["size"], entry["mtime"]): raise OSError("changed since the preview")
-    if entry["do"] == "move" and _digest(part) != entry["hash"]:
+    if entry["do"] == "move" and _digest(part, afresh=True) != entry["hash"]:
         raise OSError("the copy on the other disk differs")
     log.write(id=entry["id"], hash=entry["hash"])  # from now on it can be told from a stranger's
     _claim(target)
@@ -580,6 +582,7 @@ class Outcome:
         return "\n".join(lines + _reasons(self.left))
 
 
+_BATCH = 64
 _STOP = {errno.ENOSPC, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}  # it won't get better
 
 # %% ../../nbs/tool/13_apply.ipynb #apply
@@ -596,14 +599,14 @@ def apply(
             now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
             log.write(format=_LOG, how=how, folder=preview.plan.folder, time=now)
             finished = {(e["do"], e["from"], e["to"]) for e in log.settle() if e["is"] == "done"}
-            for a in preview.actions:
-                try:
-                    if (how, a.source, a.to) not in finished: _place_file(log, how, a)
-                    done += 1
-                except OSError as error:
-                    if error.errno in _STOP: raise
-                    left[_reason(error)].append(a.name)
-                bar.update(1)
+            todo = [a for a in preview.actions if (how, a.source, a.to) not in finished]
+            bar.update(done := len(preview.actions) - len(todo))
+            for first in range(0, len(todo), _BATCH):
+                for a, entry in _announce(log, how, todo[first:first + _BATCH], left):
+                    with _failing(left, a.name):
+                        _carry_out(log, entry, a)
+                        done += 1
+                    bar.update(1)
         except OSError as error:
             so_far = f"Stopped after {done:,} of {_files(len(preview.actions))} ({_reason(error)})"
             raise OSError(f"{so_far}, and nothing is lost: see to the disk of {_printable(dest)}, then do "
@@ -627,15 +630,31 @@ def _open_log(dest: Path) -> _Log:
         raise OSError(said) from error
 
 # %% ../../nbs/tool/13_apply.ipynb #place-file
-def _place_file(log: _Log, how: str, a: Action):
-    "Carry out one action; a name that is taken by now gets a number. Raises OSError."
+def _announce(log: _Log, how: str, actions: list[Action], left) -> list[tuple[Action, dict]]:
+    "Have it on disk that these will be done, and under which free names."
+    ready = []
+    for a in actions:
+        with _failing(left, a.name): ready.append((a, _begin(log, how, a)))
+    log.sync()
+    return ready
+
+
+def _begin(log: _Log, how: str, a: Action) -> dict:
     place, file = a.to.split("/")[0], os.path.basename(a.source)
     _make_folder(log, place)
-    for number in count(1):
-        to = a.to if number == 1 else f"{place}/{_numbered(file, number)}"
-        if os.path.lexists(log.dest / to): continue
-        if _facts(a.source) != (a.size, a.mtime): raise OSError("changed since the preview")
-        with contextlib.suppress(FileExistsError): return _carry_out(log, do=how, to=to, source=a.source)
+    numbered = (f"{place}/{_numbered(file, number)}" for number in count(2))
+    to = next(to for to in chain([a.to], numbered) if not os.path.lexists(log.dest / to))
+    if _facts(a.source) != (a.size, a.mtime): raise OSError("changed since the preview")
+    return log.begin(do=how, to=to, size=a.size, mtime=a.mtime, **{"from": a.source})
+
+
+@contextlib.contextmanager
+def _failing(left, name: str):
+    "What fails for one file is noted; what will fail for all the others, too, is raised."
+    try: yield
+    except OSError as error:
+        if error.errno in _STOP: raise
+        left[_reason(error)].append(name)
 
 
 def _make_folder(log: _Log, place: str):
@@ -643,18 +662,20 @@ def _make_folder(log: _Log, place: str):
     if path.is_dir() and not path.is_symlink(): return
     if os.path.lexists(path): raise OSError("something else has the folder's name")
     entry = log.begin(do="folder", to=place, **{"from": ""})
+    log.sync()
     os.mkdir(path)
     log.end(entry, "done")
 
 
-def _carry_out(log: _Log, do: str, source: str, to: str, **more):
-    "Announce it, do it, say that it is done; a failure leaves nothing behind. Raises OSError."
-    size, mtime = _facts(source)
-    entry = log.begin(do=do, to=to, size=size, mtime=mtime, **{"from": source}, **more)
+def _carry_out(log: _Log, entry: dict, a: Action | None = None):
+    "Do what was announced, and say so; a failure leaves nothing behind. Raises OSError."
     try: _do(log, entry)
-    except OSError:
+    except OSError as error:
         _settle(log, entry)
-        raise
+        if a is None or not isinstance(error, FileExistsError): raise
+        entry = _begin(log, entry["do"], a)  # somebody took the name: the next number
+        log.sync()
+        return _carry_out(log, entry, a)
     log.end(entry, "done")
 
 # %% ../../nbs/tool/13_apply.ipynb #undo
@@ -673,10 +694,16 @@ def undo(
         steps = [e for e in reversed(log.entries.values()) if e["is"] == "done" and "undoes" not in e]
         files = [e for e in steps if e["do"] in _DONE]
         with progress(total=len(files), desc="Undoing") as bar:
-            for entry in files:
-                try: _undo_file(log, entry); done += 1
-                except OSError as error: left[_reason(error)].append(entry["to"])
-                bar.update(1)
+            for first in range(0, len(files), _BATCH):
+                ready = []
+                for entry in files[first:first + _BATCH]:
+                    with _failing(left, entry["to"]): ready.append((entry, _begin_undo(log, entry)))
+                log.sync()
+                for entry, back in ready:
+                    with _failing(left, entry["to"]):
+                        _carry_out(log, back) if back else _remove(log, entry)
+                        done += 1
+                bar.update(len(files[first:first + _BATCH]))
         made = [e["to"] for e in steps if e["do"] == "folder"]
         _remove_empty([dest / folder for folder in made if _inside(folder)])
     if not left:
@@ -691,18 +718,23 @@ def _remove_empty(folders: list[Path]):
         with contextlib.suppress(OSError): os.rmdir(folder)
 
 
-def _undo_file(log: _Log, entry: dict):
-    "Undo one action. Raises OSError where that would lose something."
+def _begin_undo(log: _Log, entry: dict) -> dict | None: # the way back of a move; None: something to remove
+    "Announce that a file goes home. Raises OSError where undoing would lose something."
     target, home = log.target(entry), entry["from"]
     if not Path(os.path.realpath(os.path.dirname(target))).is_relative_to(log.dest):
         raise OSError("behind a link that leads out of the folder")
-    there = os.path.lexists(target)
-    if entry["do"] == "move":
-        if not there: raise OSError("not there any more")
-        if os.path.lexists(home): raise OSError("its old place is taken")
-        os.makedirs(os.path.dirname(home), exist_ok=True)
-        return _carry_out(log, do="move", source=target, to=home, undoes=entry["id"])
-    if there:
+    if entry["do"] != "move": return None
+    if not os.path.lexists(target): raise OSError("not there any more")
+    if os.path.lexists(home): raise OSError("its old place is taken")
+    os.makedirs(os.path.dirname(home), exist_ok=True)
+    size, mtime = _facts(target)
+    return log.begin(do="move", to=home, size=size, mtime=mtime, undoes=entry["id"], **{"from": target})
+
+
+def _remove(log: _Log, entry: dict):
+    "Delete a copy or a link, if it is the one that was made. Raises OSError."
+    target, home = log.target(entry), entry["from"]
+    if os.path.lexists(target):
         linked = os.path.islink(target) and os.readlink(target) == home
         if not (linked if entry["do"] == "link" else _is_ours(target, entry)):
             raise OSError(f"changed since it was {_DONE[entry['do']]}")

@@ -71,8 +71,8 @@ def neighbor_distances(
     v = np.asarray(v, np.float32)
     v = v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
     found = np.empty(ids.shape, np.float32)
-    for a in range(0, len(ids), 2048):
-        found[a:a + 2048] = 1 - np.einsum("nd,nkd->nk", v[a:a + 2048], v[ids[a:a + 2048]])
+    for a in range(0, len(ids), 512):
+        found[a:a + 512] = 1 - np.einsum("nd,nkd->nk", v[a:a + 512], v[ids[a:a + 512]])
     return np.maximum(found, 0)
 
 # %% ../../nbs/tool/14_tables.ipynb #parquet
@@ -127,7 +127,7 @@ def to_fiftyone(
     table,      # from `image_table`
     folder,     # where the images lie; those that are not there are left out
     name=None,  # of the dataset; None: FiftyOne makes one up
-):              # a fiftyone.Dataset with `cluster`, `caption`, `label` and the rest as fields
+):              # a fiftyone.Dataset with fields `cluster`, `ground_truth`, `caption`, …; no neighbours
     "The images in FiftyOne. Raises ImportError, in one sentence, where it is missing."
     fiftyone = _need("fiftyone", "for this")
     dataset, samples = fiftyone.Dataset(name), []
@@ -137,7 +137,6 @@ def to_fiftyone(
         found = fiftyone.Classification(label=row["name"], confidence=row["confidence"])
         more = {key: value for key, value in row.items() if key not in known and value is not None}
         if row.get("label") is not None: more["ground_truth"] = fiftyone.Classification(label=row["label"])
-        if "neighbors" in row: more["neighbors"] = row["neighbors"]["ids"]
         samples.append(fiftyone.Sample(filepath=path, cluster=found, **more))
     dataset.add_samples(samples)
     return dataset
