@@ -49,7 +49,8 @@ def _axes(x, seed: int) -> np.ndarray: # n×at most _DIMS float32
     some = np.sort(np.random.default_rng(seed).permutation(len(x))[:_FIT])
     rows = _unit(x[some])
     mean = rows.mean(axis=0)
-    pca = PCA(min(_DIMS, *rows.shape), svd_solver="covariance_eigh").fit(_unit(rows - mean))
+    with np.errstate(invalid="ignore"):  # nothing varies where all are copies
+        pca = PCA(min(_DIMS, *rows.shape), svd_solver="covariance_eigh").fit(_unit(rows - mean))
     return np.concatenate([pca.transform(_unit(_unit(x[b]) - mean)) for b in _blocks(len(x), 16 * _BLOCK)])
 
 # %% ../../nbs/tool/10_checks.ipynb #again
@@ -205,25 +206,33 @@ def _label_doubt(truth: np.ndarray, nbr: np.ndarray) -> tuple[np.ndarray, np.nda
     return doubt, classes[best].astype(np.int64)
 
 # %% ../../nbs/tool/10_checks.ipynb #check
-def _checked(v, labels, confidence, n_clusters, t, nbr, truth) -> tuple:
-    "labels, confidence and truth as arrays. Raises ValueError for what does not fit together."
+def _whole_numbers(name: str, x) -> np.ndarray: # int64
+    x = np.asarray(x)
+    if np.issubdtype(x.dtype, np.integer): return x.astype(np.int64)
+    raise ValueError(f"{name} must be whole numbers, not {x.dtype}.")
+
+
+def _within(name: str, x: np.ndarray, n: int):
+    if x.min() >= 0 and x.max() < n: return
+    raise ValueError(f"{name} holds {x.min()} to {x.max()}: they must be from 0 to {n - 1}.")
+
+
+def _check(v, labels: np.ndarray, confidence: np.ndarray, n_clusters: int, t, nbr, truth):
+    "Raise ValueError, in one sentence, for what does not fit together."
     n = len(v)
-    if n < 2: raise ValueError(f"There are {n} images: checks compare, so give at least 2.")
-    columns = {"labels": labels, "confidence": confidence, "t": t, "nbr": nbr, "truth": truth}
-    for name, x in columns.items():
+    if n < 2: raise ValueError(f"There are too few images to compare ({n}): give at least 2.")
+    given = {"labels": labels, "confidence": confidence, "t": t, "nbr": nbr, "truth": truth}
+    for name, x in given.items():
         if x is not None and len(x) != n:
             raise ValueError(f"{name} has {len(x)} rows for {n} images: give one each.")
-    labels, confidence = np.asarray(labels), np.asarray(confidence, dtype=np.float64)
-    for name, x in (("labels", labels), ("truth", None if truth is None else np.asarray(truth))):
-        if x is not None and not np.issubdtype(x.dtype, np.integer):
-            raise ValueError(f"{name} must be whole numbers, not {x.dtype}.")
-    if labels.min() < 0 or labels.max() >= n_clusters:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: "
-                         f"they must be from 0 to {n_clusters - 1}.")
-    if not np.isfinite(confidence).all(): raise ValueError("confidence holds NaN or infinite values.")
-    if nbr is not None and np.shape(nbr)[1] < min(_NEAR, n - 1):
-        raise ValueError(f"nbr has {np.shape(nbr)[1]} neighbours a row: give at least {min(_NEAR, n - 1)}.")
-    return labels.astype(np.int64), confidence, truth if truth is None else np.asarray(truth)
+    _within("labels", labels, n_clusters)
+    for name, x in {"v": v, "t": t, "confidence": confidence}.items():
+        if x is not None and not all(np.isfinite(x[b]).all() for b in _blocks(n)):
+            raise ValueError(f"{name} holds NaN or infinite values.")
+    if nbr is None: return
+    if nbr.ndim != 2 or nbr.shape[1] < min(_NEAR, n - 1):
+        raise ValueError(f"nbr has the shape {nbr.shape}: give {min(_NEAR, n - 1)} or more neighbours a row.")
+    _within("nbr", nbr, n)
 
 # %% ../../nbs/tool/10_checks.ipynb #check-images
 def check_images(
@@ -240,9 +249,12 @@ def check_images(
 ) -> Checks:
     """How likely every image is right, and what is odd about it. Nothing is trained on labels.
 
-    Raises ValueError where the arrays do not fit together, or the embeddings are not finite."""
-    labels, confidence, truth = _checked(v, labels, confidence, n_clusters, t, nbr, truth)
-    nbr = nearest_neighbors(v, 20, progress) if nbr is None else np.asarray(nbr)[:, :20]
+    Raises ValueError where the arrays do not fit together, or the numbers are not finite."""
+    labels, confidence = _whole_numbers("labels", labels), np.asarray(confidence, dtype=np.float64)
+    if truth is not None: truth = _whole_numbers("truth", truth)
+    if nbr is not None: nbr = _whole_numbers("nbr", nbr)
+    _check(v, labels, confidence, n_clusters, t, nbr, truth)
+    nbr = nearest_neighbors(v, 20, progress) if nbr is None else nbr[:, :20]
     second, between = _second(v, labels, nbr, n_clusters)
     near = nbr[:, :_NEAR]
     distance = _distances(v, near)
