@@ -4,7 +4,7 @@
 
 A line is a synset: the line numbers of its hypernyms, which stand above it, then its words. Words follow WordNet's
 order, the commonest first. "crane#1" says that another line is the first thing that "crane" means, "car=71" that
-WordNet's readers met this sense 71 times. The last lines, "> mice mouse", are irregular plurals.
+WordNet's readers met this sense, and its definitions use the word, 71 times together. The last lines, "> mice mouse", are irregular plurals.
 
 Kept are the things a camera sees (_KINDS), of people, groups, places and the like only senses that were met in
 texts, and everything above them. Proper names are left out. Words that are adjectives more often than nouns
@@ -12,6 +12,7 @@ texts, and everything above them. Proper names are left out. Words that are adje
 preset `mini` are made of them."""
 
 import gzip
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -60,6 +61,15 @@ def imagenet() -> dict[str, str]: # a class's first name to its offset
     return {name: info.index_to_label_name(i)[1:] for i, name in enumerate(names) if names.count(name) == 1}
 
 
+def used_in_definitions(root: Path) -> Counter: # words and phrases of up to four words
+    used = Counter()
+    for line in records(root / "data.noun"):
+        words = re.findall(r"[a-z'-]+", line.split(" | ")[1].split('; "')[0].lower())
+        phrases = {" ".join(words[i:i + n]) for n in range(1, 5) for i in range(len(words) - n + 1)}
+        used.update(phrases | {phrase[:-1] for phrase in phrases if phrase.endswith("s")})
+    return used
+
+
 def adjectives(root: Path) -> set[str]: # words that are met more often as adjectives than as nouns
     nouns, others = Counter(), Counter()
     for key, n in read_counts(root).items():
@@ -82,12 +92,15 @@ def main(root: Path):
     synsets = read_synsets(root)
     order = keep(synsets)
     number, ranks, lines = {o: i for i, o in enumerate(order)}, rank_senses(root, synsets, order), []
+    used = used_in_definitions(root)
     for o in order:
         words = []
         for word, met in synsets[o]["words"].items():
             rank = ranks.get((word.lower(), o))
             if rank is None: continue
-            words.append(word.replace("_", " ") + f"#{rank}" * (rank > 0) + f"={met}" * (met > 0))
+            word = word.replace("_", " ")
+            met += used[word.lower()]
+            words.append(word + f"#{rank}" * (rank > 0) + f"={met}" * (met > 0))
         lines.append(" ".join(str(number[a]) for a in synsets[o]["above"]) + "\t" + "\t".join(words))
     known = {word for word, _ in ranks}
     for plural, single, *_ in map(str.split, records(root / "noun.exc")):

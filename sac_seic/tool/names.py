@@ -74,7 +74,7 @@ def _distinct(names, weights) -> list[str]:
 @dataclass(frozen=True)
 class _WordNet:
     above: list[list[int]]       # synset to its hypernyms, which have smaller numbers
-    words: list[list[tuple]]     # synset to its words, each with how often it was met in texts
+    words: list[list[tuple]]     # synset to its words, each with how often it was met
     senses: dict[str, list[int]] # word in lower case to its synsets, the commonest first
     single: dict[str, str]       # irregular plural to singular
     information: np.ndarray      # 0 for "entity", 1 for a synset that nothing is below
@@ -106,9 +106,9 @@ def _lineage(synset: int) -> frozenset[int]: # itself and everything above it
     return frozenset([synset]).union(*map(_lineage, _wordnet().above[synset]))
 
 # %% ../../nbs/tool/08_names.ipynb #things
-_NOT_THINGS = frozenset( # what captions say of any picture
-    "back background bottom bunch close-up couple front group image kind lot middle number pair part photo "
-    "photograph picture piece row set shot side top type variety view".split())
+_NOT_THINGS = _FUNCTION_WORDS | frozenset( # and what captions say of any picture
+    "area back background bottom bunch close-up couple front group image kind lot middle number pair part "
+    "photo photograph picture piece row set shot side top type variety view".split())
 _ENDINGS = ("s", ""), ("es", ""), ("ies", "y"), ("men", "man"), ("ves", "f")
 
 
@@ -126,7 +126,7 @@ def _things(text: str) -> list[str]: # in their order, each once
         tokens = _WORD.findall(part)
         while tokens:
             phrases = [" ".join(tokens[:size]) for size in range(min(4, len(tokens)), 0, -1)]
-            said = [(p, _singular(p)) for p in phrases if p not in _NOT_THINGS and p not in _FUNCTION_WORDS]
+            said = [(p, _singular(p)) for p in phrases if len(p) > 2 and p not in _NOT_THINGS]
             phrase, word = next((pair for pair in said if pair[1]), (tokens[0], None))
             if word: found[word] = None
             tokens = tokens[phrase.count(" ") + 1:]
@@ -146,7 +146,10 @@ def _mentions(texts: Sequence[str]): # sparse n×m weights, each row's sum 1; m 
     return csr_matrix((weights, (rows, columns)), (len(texts), len(numbers))), list(numbers)
 
 # %% ../../nbs/tool/08_names.ipynb #candidates
-_SENSES = 3  # so many meanings of a word are considered, each half as much as the one before
+_SENSES = 3     # so many meanings of a word are considered, each half as much as the one before
+_FAMILIAR = 10  # words that were met so often are names, even if captions don't say them
+_MORE = 1.5     # a name that captions don't say must cover so many times what one of its words does
+_GENERAL = 0.3  # a synset that says less is no name, unless captions say it ("device", "vertebrate")
 
 
 def _display(synset: int, said: set[str], ends: set[str]) -> str | None: # None: nobody would say it
@@ -156,7 +159,9 @@ def _display(synset: int, said: set[str], ends: set[str]) -> str | None: # None:
     for used in said, ends:
         found = [w for w, _ in words if w.lower() in used]
         if found: return found[0]
-    return max(words, key=lambda pair: pair[1])[0] if any(met for _, met in words) else None
+    if net.information[synset] < _GENERAL: return None
+    word, met = max(words, key=lambda pair: pair[1], default=("", 0))
+    return word if met >= _FAMILIAR else None
 
 
 def _candidates(words: list[str]): # sparse m×candidates, their names, their information
@@ -176,20 +181,27 @@ def _candidates(words: list[str]): # sparse m×candidates, their names, their in
     return above, [names[s] for s in synsets], net.information[synsets]
 
 # %% ../../nbs/tool/08_names.ipynb #scores
+def _fit(heard: np.ndarray, above, information: np.ndarray, said: np.ndarray) -> np.ndarray: # k×candidates
+    "How well each candidate names each cluster, of how much each word is heard in it (k×m)."
+    cover = heard @ above                                                    # m_cs
+    score = cover * cover / np.maximum(cover.sum(axis=0), 1e-12) * information
+    for c, row in enumerate(heard):  # what covers hardly more than one of its words is no better than it
+        most = above.multiply(row[:, None]).tocsc().max(axis=0).toarray()[0]
+        score[c] *= said | (cover[c] > _MORE * most)
+    return score
+
+
 def _scores(labels: np.ndarray, texts: Sequence[str], n_clusters: int, weight: np.ndarray):
-    "How well each name would fit each cluster: clusters×names, and the names, each once."
+    "How well each name fits each cluster (k×names), the names, and which of them the texts say."
     from scipy.sparse import csr_matrix
     mentions, words = _mentions(texts)
     above, synset_names, information = _candidates(words)
-    n = np.arange(len(labels))
-    member = csr_matrix((weight, (labels, n)), (n_clusters, len(n)))
-    size = np.maximum(np.asarray(member.sum(axis=1)), 1e-12)
-    cover = ((member @ mentions) @ above).toarray() / size               # m: clusters×synsets
-    score = cover * cover / np.maximum(cover.sum(axis=0), 1e-12) * information
-    names = list(dict.fromkeys(synset_names))
-    number, best = {name: j for j, name in enumerate(names)}, np.zeros((len(names), n_clusters))
-    np.maximum.at(best, [number[name] for name in synset_names], score.T)  # of one name's meanings the best
-    return best.T, names
+    member = csr_matrix((weight, (labels, np.arange(len(labels)))), (n_clusters, len(labels)))
+    heard = (member @ mentions).toarray() / np.maximum(np.asarray(member.sum(axis=1)), 1e-12)
+    names, column = np.unique(np.array(synset_names, str), return_inverse=True)
+    score, said = np.zeros((len(names), n_clusters)), np.isin(np.char.lower(names), words)
+    np.maximum.at(score, column, _fit(heard, above, information, said[column]).T)  # the best of its meanings
+    return score.T, names, said
 
 # %% ../../nbs/tool/08_names.ipynb #polite
 @lru_cache
@@ -219,9 +231,9 @@ SURE = 0.22  # a lower score is no name
 @dataclass(frozen=True)
 class ClusterName:
     "What a cluster is called."
-    name: str            # "unnamed, looks like …" where `sure` is False; "empty" for a cluster without images
+    name: str            # "unnamed, looks like …" if it isn't sure; "empty" if there are no images
     keywords: list[str]  # up to three
-    sure: bool           # does the name fit well enough to be shown as one?
+    sure: bool           # does it fit well enough to be a name?
     score: float         # from 0 to 1: how well the name fits
 
 
@@ -230,7 +242,7 @@ def name_clusters(
     captions: Sequence[str], # n sentences, or nouns with commas between; empty where there are none
     n_clusters: int,         # k
     *,
-    nouns: Sequence[str] | None = None,    # n more texts, such as retrieved nouns; they count as much as captions
+    nouns: Sequence[str] | None = None,    # n more texts, such as retrieved nouns; they count as much
     confidence: np.ndarray | None = None,  # n; None: every image counts the same
     polite: bool = True,     # keep the words of impolite_words.txt off names and keywords
 ) -> list[ClusterName]:      # k; no two sure ones share a name
@@ -242,13 +254,13 @@ def name_clusters(
     _check(labels, texts, n_clusters, weight)
     size, n_texts = np.bincount(labels, minlength=n_clusters), len(texts)
     joined, repeated = sum(texts, []), np.tile(labels, n_texts)
-    score, names = _scores(repeated, joined, n_clusters, np.tile(weight + 1e-9, n_texts))
+    score, names, said = _scores(repeated, joined, n_clusters, np.tile(weight + 1e-9, n_texts))
     words = cluster_words(joined, repeated, n_clusters, 9) if joined else [[]] * n_clusters
     if polite:
         fit = [j for j, name in enumerate(names) if not _impolite().search(name)]
-        score, names = score[:, fit], [names[j] for j in fit]
+        score, names, said = score[:, fit], names[fit], said[fit]
         words = [[word for word in row if not _impolite().search(word)] for row in words]
-    return [_describe(row, names, j, found) if n_images else ClusterName("empty", [], False, 0.)
+    return [_describe(row, names, said, j, found) if n_images else ClusterName("empty", [], False, 0.)
             for row, j, found, n_images in zip(score, _match(score), words, size)]
 
 # %% ../../nbs/tool/08_names.ipynb #name-parts
@@ -265,16 +277,16 @@ def _check(labels, texts, n_clusters, weight):
 def _match(score: np.ndarray) -> list[int | None]: # cluster to name; None: there are not enough
     from scipy.optimize import linear_sum_assignment
     k, n = score.shape
-    cost = -np.log(np.hstack([score, np.zeros((k, k))]) + 1e-4)  # the last k are "no name"
-    chosen = linear_sum_assignment(cost)[1]
+    chosen = linear_sum_assignment(np.hstack([score, np.zeros((k, k))]), maximize=True)[1] # last k: none
     return [int(j) if j < n and score[c, j] > 0 else None for c, j in enumerate(chosen)]
 
 
-def _describe(score: np.ndarray, names: list[str], chosen: int | None, words: list[str]) -> ClusterName:
-    "A cluster's name and keywords: `chosen`, then what scores best, then its words."
-    best = [names[j] for j in np.argsort(-score, kind="stable")[:50] if score[j] > 0]
-    name = (best or words or [None])[0] if chosen is None else names[chosen]
-    keywords, used = [], set((name or "").lower().split())
+def _describe(score, names, said, chosen: int | None, words: list[str]) -> ClusterName:
+    "Name `chosen`, and as keywords what captions say that scores best, then `words`."
+    order = np.argsort(-score, kind="stable")
+    best = [str(names[j]) for j in order[score[order] * said[order] > 0][:50]]
+    name = (best or words or [""])[0] if chosen is None else str(names[chosen])
+    keywords, used = [], set(name.lower().split())
     for word in best + words:
         if len(keywords) == 3 or not used.isdisjoint(word.lower().split()): continue
         keywords.append(word)
