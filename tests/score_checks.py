@@ -86,7 +86,7 @@ def score_captions(v, t, y, nbr, k):
             wrong, source = wrong_rows(len(y), share, rng), np.arange(len(y))
             for i in np.flatnonzero(wrong): source[i] = rng.choice(np.flatnonzero(y != y[i]))
             near_t = nearest_neighbors(t[source], 20)
-            doubt = checks._caption_doubt(labels, nbr, near_t, k)
+            doubt = checks.doubt_captions(labels, nbr, near_t, k)
             common = np.array([np.isin(a, b).sum() for a, b in zip(nbr, near_t)])
             yield f"captions, {share:.0%}", "AUC", roc_auc_score(wrong, doubt)
             yield f"captions, {share:.0%}, neighbours in common", "AUC", roc_auc_score(~wrong, common)
@@ -105,7 +105,7 @@ def score_labels(v, t, y, nbr, k):
             rng = np.random.default_rng(seed)
             wrong = wrong_rows(len(y), share, rng)
             given = np.where(wrong, (y + rng.integers(1, k, len(y))) % k, y)
-            doubt, suggested = checks._label_doubt(given, nbr)
+            doubt, suggested = checks.doubt_labels(given, nbr)
             groups = (named(given, found.labels) != given) * (1 + found.confidence)
             ranks = {"doubt": doubt, "neighbours' vote": -(given[nbr] == given[:, None]).mean(axis=1),
                      "groups": groups}
@@ -156,7 +156,7 @@ def score_copies(name, v, images, planted=150):
 def _found(v):
     near = nearest_neighbors(v, 15)
     distance = checks._distances(v, near)
-    return distance, checks._duplicates(distance, near)
+    return distance, checks.near_duplicates(distance, near)
 
 
 def score_outliers(name, sets, y):

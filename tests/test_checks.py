@@ -145,7 +145,7 @@ def test_a_common_class_does_not_drown_a_rare_one():
     v = (rng.normal(size=(420, 8)) + 1.2 * y[:, None]).astype(np.float32)
     nbr = nearest_neighbors(v, 20)
     vote = (y[nbr] == y[:, None]).mean(axis=1)
-    doubt = checks._label_doubt(y, nbr)[0]
+    doubt = checks.doubt_labels(y, nbr)[0]
     assert (vote[y == 1] < 0.5).mean() > 0.5 and (doubt[y == 1] > 0.5).mean() < 0.3
 
 
