@@ -53,7 +53,7 @@ def test_sac_with_captions(work):
     assert done.returncode == 0, done.stderr
     assert "24 of 24 images clustered" in done.stdout and "Captioning images: 24" in done.stderr
     run = record(work, "sac")
-    assert set(run["models"]) == {"image", "captioner", "text"} and run["settings"]["preset"] == "paper"
+    assert set(run["models"]) == {"image", "captioner", "text"} and run["settings"]["preset"]["name"] == "paper"
     again = sac_seic(work, *PAPER, "--out", "again")
     assert "Captioning images" not in again.stderr and "Embedding" not in again.stderr  # everything was kept
     assert (work / "again/assignments.csv").read_bytes() == (work / "sac/assignments.csv").read_bytes()
