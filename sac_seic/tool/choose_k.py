@@ -60,18 +60,29 @@ def _look(v, nbr) -> tuple: # n×d float32 smoothed rows, S
     return _unit(x), S
 
 # %% ../../nbs/tool/09_choose_k.ipynb #gap
+def _eigenvalues(S, pieces, wanted: int, seed: int) -> np.ndarray: # the largest first; may be fewer
+    "Eigenvalues of S below those of its pieces."
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    n, rng = S.shape[0], np.random.default_rng(seed)
+    top = csr_array((S.diagonal()**-0.5, (np.arange(n), pieces))) # √degree, where S has the eigenvalue 1
+    top = top.multiply(1 / np.sqrt(top.multiply(top).sum(axis=0))).tocsr()
+    uneven, start = 1e-4 * rng.random(n), rng.random(n) # parts the equal eigenvalues of copies
+    if n <= 500: return np.linalg.eigvalsh((S - top @ top.T).toarray())[::-1]
+    def below(x): return S @ x + uneven * x - top @ (top.T @ x)
+    try: values = eigsh(LinearOperator((n, n), below, dtype=np.float64), k=wanted, which="LA", v0=start,
+                        tol=1e-4, maxiter=300, return_eigenvectors=False)
+    except ArpackNoConvergence as error: values = error.eigenvalues
+    return np.sort(values)[::-1]
+
+
 def _eigengaps(S, high: int, seed: int) -> np.ndarray: # gaps after eigenvalue 2 to high
-    "How much the eigenvalues of the smoothing drop after each k."
+    "How much the eigenvalues of the smoothing drop after each k; 0 everywhere if there are more pieces."
     from scipy.sparse.csgraph import connected_components
-    from scipy.sparse.linalg import eigsh
-    n, wanted = S.shape[0], high + 1
-    if n <= 500: values = np.linalg.eigvalsh(S.toarray().astype(np.float64))
-    else:
-        start = np.random.default_rng(seed).random(n)
-        values = eigsh(S.astype(np.float64), k=wanted, which="LA", v0=start, return_eigenvectors=False)
-    values, pieces = np.sort(values)[::-1], connected_components(S)[0]
-    values = np.r_[np.ones(pieces), values[min(pieces, (values > 1 - 1e-5).sum()):]]
-    values = np.pad(values, (0, max(0, wanted - len(values))), mode="edge")[:wanted]**ROUNDS
+    count, pieces = connected_components(S)
+    if count > high: return np.zeros(high - 1)
+    values = np.r_[np.ones(count), _eigenvalues(S.astype(np.float64), pieces, high + 1 - count, seed)]
+    values = np.pad(values, (0, max(0, high + 1 - len(values))), mode="edge")[:high + 1]**ROUNDS
     return values[1:-1] - values[2:]
 
 
