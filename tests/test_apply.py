@@ -289,6 +289,24 @@ def test_a_source_that_vanished_or_changed(photos):
     assert tree(dest)["T-shirt-top/z.jpg"] == b"no longer empty"
 
 
+def test_a_source_that_changes_while_it_is_copied(photos, monkeypatch):
+    copy = module._copy
+    def slow(source, part):
+        digest = copy(source, part)
+        if source.endswith("y.jpg"): Path(source).write_bytes(b"another")
+        return digest
+    monkeypatch.setattr(module, "_copy", slow)
+    done = apply(preview(plan_of(photos), photos.parent / "sorted"))
+    assert done.left == {"changed since the preview": ["b/y.jpg"]} and "T-shirt-top/y.jpg" not in tree(photos.parent / "sorted")
+
+
+@pytest.mark.parametrize("how", ["move", "link"])
+def test_a_source_that_changed_is_not_moved(photos, how):
+    shown = preview(plan_of(photos), photos.parent / "sorted", how)
+    (photos / "z.jpg").write_bytes(b"no longer empty")
+    assert apply(shown).left == {"changed since the preview": ["z.jpg"]} and (photos / "z.jpg").exists()
+
+
 @pytest.mark.parametrize("how", ["copy", "move"])
 def test_nothing_is_overwritten(photos, how):
     dest = photos.parent / "sorted"
@@ -328,6 +346,39 @@ def test_undo_overwrites_nothing_at_the_old_place(photos):
     done = undo(dest)
     assert done.left == {"its old place is taken": ["car/x.jpg"]}
     assert tree(photos) == FILES | {"a/x.jpg": b"another", "b/x.jpg": b"edited"} and tree(dest)["car/x.jpg"] == b"one"
+
+
+class Cut(BaseException): pass
+
+
+def test_a_new_picture_at_the_old_place(photos, monkeypatch):
+    "Killed when a picture was on the other disk and gone from here, but the log did not say so yet; then another comes in its place."
+    across_disks(monkeypatch, photos.parent)
+    dest, end = photos.parent / "sorted", module._Log.end
+    def cut(log, entry, how):
+        if entry["do"] == "move": raise Cut
+        end(log, entry, how)
+    monkeypatch.setattr(module._Log, "end", cut)
+    with pytest.raises(Cut): apply(preview(plan_of(photos), dest, "move"))
+    monkeypatch.setattr(module._Log, "end", end)
+    assert not (photos / "a/x.jpg").exists()
+    make(photos, {"a/x.jpg": b"new"})
+    assert undo(dest).left == {"its old place is taken": ["car/x.jpg"]}
+    assert (dest / "car/x.jpg").read_bytes() == b"one" and (photos / "a/x.jpg").read_bytes() == b"new"
+
+
+def test_a_log_that_was_cut_off_and_an_undo_that_was_cut_off(photos, monkeypatch):
+    dest, do = photos.parent / "sorted", module._do
+    apply(preview(plan_of(photos), dest, "move"))
+    with open(dest / LOG, "a") as log: log.write('{"id": "x')
+    done = []
+    def cut(log, entry):
+        if done: raise Cut
+        done.append(do(log, entry))
+    monkeypatch.setattr(module, "_do", cut)
+    with pytest.raises(Cut): undo(dest)
+    monkeypatch.setattr(module, "_do", do)
+    assert not undo(dest).left and tree(photos) == FILES and not dest.exists()
 
 
 def test_applied_with_other_groups(photos):
@@ -466,7 +517,8 @@ def test_a_terminal_gets_no_escape(tmp_path):
 def test_a_plan_that_reaches_out_is_refused(tmp_path, name, where):
     plan = Plan(str(tmp_path), [Group("g", [name], [None])] if where == "files" else [], [name] if where == "skip" else [])
     write_plan(tmp_path / "plan.json", plan)
-    with pytest.raises(ValueError, match="^The plan is refused, as .*: export it again.$"): read_plan(tmp_path)
+    for read in (lambda: read_plan(tmp_path), lambda: preview(plan, tmp_path / "s")):
+        with pytest.raises(ValueError, match="^The plan is refused, as .*: export it again.$"): read()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "{}", '{"format": "sac_seic.plan 2"}', "[" * 100_000, "\xff",

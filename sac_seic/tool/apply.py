@@ -94,10 +94,7 @@ def read_plan(
     try: plan = _parse(content)
     except (KeyError, TypeError, AttributeError, OverflowError):
         raise ValueError(f"{_printable(path)} is a damaged plan: export it again.") from None
-    for name in [name for group in plan.groups for name in group.files] + plan.skip:
-        if not _inside(name):
-            raise ValueError(f"The plan is refused, as '{_printable(name)}' is no path inside its folder: "
-                             "export it again.")
+    _check_inside(plan)
     if folder is not None: plan.folder = os.path.abspath(folder)
     return plan
 
@@ -123,6 +120,13 @@ def _text(x) -> str:
 def _printable(text) -> str:
     "On one line and safe for any terminal, whatever is in it."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _check_inside(plan: Plan):
+    for name in [name for group in plan.groups for name in group.files] + plan.skip:
+        if not _inside(name):
+            raise ValueError(f"The plan is refused, as '{_printable(name)}' is no path inside its folder: "
+                             "export it again.")
 
 
 def _inside(name: str) -> bool:
@@ -444,6 +448,7 @@ def _find(folder: str, name: str, paths: dict, how: str) -> tuple[str, os.stat_r
 def _real(folder: str) -> str: return os.path.realpath(folder)
 
 
+@lru_cache(maxsize=10_000)
 def _below(folder: str, root: str) -> bool: return Path(_real(folder)).is_relative_to(root)
 
 # %% ../../nbs/tool/13_apply.ipynb #preview-fn
@@ -457,10 +462,11 @@ def preview(
 ) -> Preview:
     "Say what goes where, and touch nothing. Raises ValueError or OSError, in one sentence."
     if how not in _DONE: raise ValueError(f"'{how}' is not known: say copy, move or link.")
+    _check_inside(plan)
     folder, dest = _plan_folder(plan), Path(os.path.realpath(dest))
     if os.path.lexists(dest) and not dest.is_dir():
         raise NotADirectoryError(f"{_printable(dest)} is a file: name a folder to put the groups in.")
-    _real.cache_clear()
+    _real.cache_clear(), _below.cache_clear()
     left, taken, last = defaultdict(list), set(), Counter()
     shown = Preview(plan, dest, how, [], left, [], 0, shutil.disk_usage(_nearest(dest)).free)
     chosen = _choose(plan, min_size, min_confidence, left)
@@ -476,6 +482,7 @@ def preview(
 def _preview_group(shown: Preview, place: str, found: list, before: dict):
     "Enter a group's files: what is there already, what stays, what goes where."
     dest, how, numbers = shown.dest, shown.how, Counter()
+    disk = os.stat(_nearest(dest)).st_dev
     inside = {_key(file) for file in os.listdir(dest / place)} if (dest / place).is_dir() else set()
     for name, source, info in found:
         entry, gone, file = before.get((source, place)), isinstance(info, str), os.path.basename(source)
@@ -488,8 +495,7 @@ def _preview_group(shown: Preview, place: str, found: list, before: dict):
             cut = entry and entry["is"] == "open"  # an earlier run was cut off here
             to = entry["to"] if cut else f"{place}/{_first_free(file, inside, numbers)}"
             shown.actions.append(Action(name, source, to, info.st_size, info.st_mtime_ns))
-            far = info.st_dev != os.stat(_nearest(dest)).st_dev
-            if how == "copy" or how == "move" and far: shown.needed += info.st_size
+            if how == "copy" or how == "move" and info.st_dev != disk: shown.needed += info.st_size
 
 # %% ../../nbs/tool/13_apply.ipynb #preview-parts
 def _plan_folder(plan: Plan) -> str:
