@@ -149,9 +149,11 @@ def test_search_and_filters(page):
     assert page.locator("#search").input_value() == "" and sum(sizes(page).values()) == N
     put(page, "#from", "90")
     assert page.locator("#count").inner_text() == f"{(CONFIDENCE >= 0.9).sum()} images of 120"
+    put(page, "#from", "95")  # the surest image has just that
+    assert page.locator("#count").inner_text() == "1 image of 120" and files(page) == [f"folder/odd {N - 1}.jpg"]
     put(page, "#from", "0")
-    put(page, "#to", "10")
-    assert page.locator("#count").inner_text() == f"{(CONFIDENCE <= 0.1).sum()} images of 120"
+    put(page, "#to", "5")     # the least sure one
+    assert page.locator("#count").inner_text() == "1 image of 120"
     put(page, "#to", "100")
     page.get_by_role("checkbox", name="Only odd ones").check()
     settle(page)
