@@ -396,6 +396,12 @@ def test_a_copy_that_was_deleted_comes_again(photos):
     check_sorted(photos, dest, "copy")
 
 
+def test_an_edited_picture_is_copied_again(photos):
+    apply(preview(plan_of(photos), photos.parent / "sorted"))
+    make(photos, {"a/x.jpg": b"edited"})
+    assert [a.to for a in preview(plan_of(photos), photos.parent / "sorted").actions] == ["car/x (3).jpg"]
+
+
 @posix
 def test_two_at_once(photos):
     dest = photos.parent / "sorted"
