@@ -280,6 +280,14 @@ def test_without_storage_it_says_so(context, path):
     page.close()
 
 
+def test_unnamed_clusters_are_brief_in_the_list(context, tmp_path):
+    page = opened(context, write_page(tmp_path / "named.html", example(names=["unnamed, looks like pot", "car", ""], title="120 images in 3 clusters")))
+    assert page.locator(".side-name").all_inner_texts() == ["All clusters", "pot?", "car", "cluster 2"]
+    assert heads(page)[0][0] == exported(page)["groups"][0]["name"] == "unnamed, looks like pot"
+    assert page.locator("#facts").inner_text() == "ACC 1.000"  # the title says the rest
+    page.close()
+
+
 def test_little_is_enough(context, tmp_path):
     one = PageData("One", ["a.jpg"], np.array([1]), ["", "b", ""], np.array([np.nan]))  # two clusters are empty
     page = opened(context, write_page(tmp_path / "one.html", one))

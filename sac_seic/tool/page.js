@@ -18,6 +18,7 @@
   const button = (text, onclick, props = {}) => el("button", {type: "button", textContent: text, onclick, ...props});
   // Line breaks, half characters and marks that turn the reading direction are shown, not obeyed
   const shown = text => String(text).replace(/[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/gu, c => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  const brief = name => shown(name.replace(/^unnamed, looks like (.+)/, "$1?"));  // where room is scarce
   const lower = text => text.toLowerCase();
   const images = count => `${count.toLocaleString("en")} image${count === 1 ? "" : "s"}`;
   const round = x => Math.round(x * 1e4) / 1e4;
@@ -290,7 +291,7 @@
     const item = (c, text, count) => button("", () => chooseCluster(chosenCluster === c ? -1 : c), {className: "side-item", "aria-pressed": String(chosenCluster === c)});
     const entries = clusters().map(c => {
       const node = item(c), typical = (data.typical?.[c] ?? []).find(i => label[i] === c) ?? members[c][0];
-      node.append(paint(el("span", {className: "small-thumb"}), typical, 32), dot(c), el("span", {className: "side-name", textContent: shown(names[c])}),
+      node.append(paint(el("span", {className: "small-thumb"}), typical, 32), dot(c), el("span", {className: "side-name", textContent: brief(names[c]), title: shown(names[c])}),
         el("span", {className: "muted", textContent: members[c].length.toLocaleString("en")}));
       node.classList.toggle("skipped", skippedClusters.has(c));
       return node;
@@ -414,7 +415,7 @@
   let map = null;
   const drawMap = () => map?.redraw();
   function openMap() {
-    map ??= window.sacMap($("map"), {n, xy, cluster: label, color, label: c => shown(names[c]), sprite, visible, onPick: openDetail,
+    map ??= window.sacMap($("map"), {n, xy, cluster: label, color, label: c => brief(names[c]), sprite, visible, onPick: openDetail,
       onLasso: rows => { select([...rows].filter(i => visible[i]), true); lasso(false); }});
     map.setVisible(visible);
   }
@@ -506,7 +507,8 @@
     $("undo").disabled = !done; $("redo").disabled = done >= steps.length;
     const changes = done ? ` · ${done} change${done === 1 ? "" : "s"}${kept ? "" : ", not kept by this browser: export the plan before closing"}` : "";
     const scores = Object.entries(data.metrics).filter(([, x]) => x !== null).map(([name, x]) => ` · ${name} ${x.toFixed(3)}`).join("");
-    $("facts").textContent = `${images(n)} in ${clusters().length} cluster${clusters().length === 1 ? "" : "s"}${shown(scores)}${changes}`;
+    const size = `${images(n)} in ${clusters().length} cluster${clusters().length === 1 ? "" : "s"}`;
+    $("facts").textContent = ((size === data.title ? "" : size) + shown(scores) + changes).replace(/^ · /, "");
     if (current >= 0) drawDetail();
   }
   let toastTimer = 0;
