@@ -288,7 +288,7 @@ def odd_ones(checks: Checks) -> dict[str, np.ndarray]: # kind to row numbers, th
              "unlike the others": (checks.outlier, [-checks.distance]),
              "near-duplicates": (size > 1, [first, -size])}
     if checks.caption_doubt is not None:
-        found["text disagrees"] = (checks.caption_doubt > 0.5, [-checks.caption_doubt])
+        found["text disagrees"] = (checks.caption_doubt > 0.8, [-checks.caption_doubt])
     if checks.label_doubt is not None:
         found["label looks wrong"] = (checks.label_doubt > 0.9, [-checks.label_doubt])
     order = {kind: np.lexsort(keys) for kind, (_, keys) in found.items()}  # stable: of equals the first
