@@ -438,11 +438,12 @@
     const x = k => L + (Math.log(k) - Math.log(k0)) / (Math.log(k1) - Math.log(k0) || 1) * (W - L - R), y = v => H - B - (v - low) / (high - low || 1) * (H - T - B);
     const text = (at, up, anchor, said, cls = "") => svg("text", {x: at, y: up, "text-anchor": anchor, class: cls}, said);
     const ticks = [2, 5, 10, 20, 50, 100, 200].filter(k => k >= k0 && k <= k1);
+    const short = v => high - low >= 0.05 ? String(+v.toFixed(2)) : v.toExponential(0);
     const upright = (k, cls) => k >= k0 && k <= k1 ? svg("line", {x1: x(k), x2: x(k), y1: T, y2: H - B, class: cls}) : "";
     const points = ks.map((k, i) => [k, ys[i]]).filter(([, v]) => v !== null).map(([k, v]) => `${x(k).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
     return svg("svg", {viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${name} by number of clusters, from ${value(low)} to ${value(high)}`},
       text(L, 13, "start", name, "strong"), svg("line", {x1: L, x2: W - R, y1: H - B, y2: H - B, class: "axis"}), ...ticks.map(k => text(x(k), H - 9, "middle", String(k))),
-      text(L - 5, y(low), "end", value(+low.toPrecision(2))), text(L - 5, y(high) + 8, "end", value(+high.toPrecision(2))),
+      text(L - 5, y(low), "end", short(low)), text(L - 5, y(high) + 8, "end", short(high)),
       upright(runnerUp, "runner-up"), upright(best, "best"), svg("polyline", {points, class: "curve"}));
   }
   function kCurve({k, runner_up, unsure, why, curve = {}}) {
