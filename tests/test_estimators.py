@@ -106,7 +106,7 @@ def test_neighbours_may_be_unsigned():
 @BOTH
 def test_what_was_not_fitted_on_is_refused(make):
     model, kind = make().fit(V, T), make().__class__.__name__
-    with pytest.raises(ValueError, match=f"v has 7 columns but this {kind} was fitted on 12"):
+    with pytest.raises(ValueError, match=f"X has 7 features, but {kind} is expecting 12 features as input"):
         model.predict(T)
     with pytest.raises(ValueError, match=f"t has 12 columns but this {kind} was fitted on 7"):
         model.predict(V, V)

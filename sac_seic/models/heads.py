@@ -306,8 +306,9 @@ def check_views(
     v: np.ndarray, # image embeddings, n×d_v
     t: np.ndarray | None = None, # text embeddings, n×d_t
 ) -> tuple: # one or two views, as `unit_rows` gives them
-    "Checked rows of the widths that the heads were fitted on. Raises `ValueError`."
-    widths, views = _widths(model), (unit_rows(v, "v"),) if t is None else unit_pairs(v, t)
+    "Checked rows of the widths that the heads were fitted on; t only where there is a head for it."
+    widths = _widths(model)
+    views = (unit_rows(v, "v"),) if t is None or len(widths) == 1 else unit_pairs(v, t)
     check_features(model, v, reset=False)
     for x, width in zip(views[1:], widths[1:]): check_width(model, x, width)
     return views

@@ -18,7 +18,7 @@ BLOCK = 65_536 # rows that are looked at together
 
 def _as_float32(x, name: str) -> np.ndarray:
     "Numbers of any kind, in lists, too."
-    try: x = np.asarray(x)
+    try: x = x if isinstance(x, np.ndarray) else np.ascontiguousarray(x) # a DataFrame's lies by columns
     except ValueError: raise ValueError(f"The embeddings {name} are lists of unequal lengths.") from None
     _check_kind(x, name)
     with np.errstate(over="ignore"): return np.asarray(x, dtype=np.float32)
