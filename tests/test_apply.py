@@ -348,6 +348,31 @@ def test_undo_overwrites_nothing_at_the_old_place(photos):
     assert tree(photos) == FILES | {"a/x.jpg": b"another", "b/x.jpg": b"edited"} and tree(dest)["car/x.jpg"] == b"one"
 
 
+def test_undo_keeps_a_copy_that_is_the_only_one(photos):
+    dest = photos.parent / "sorted"
+    apply(preview(plan_of(photos), dest))
+    (photos / "a/x.jpg").unlink()
+    assert undo(dest).left == {"its original is gone": ["car/x.jpg"]} and (dest / "car/x.jpg").read_bytes() == b"one"
+
+
+def test_undo_removes_no_moved_picture_for_a_copy_that_was_there_before(photos):
+    dest, plan = photos.parent / "sorted", plan_of(photos, {"car": ["a/x.jpg"]})
+    apply(preview(plan, dest))
+    (dest / "car/x.jpg").unlink()
+    apply(preview(plan, dest, "move"))
+    make(photos, {"a/x.jpg": b"new"})
+    assert undo(dest).left == {"its old place is taken": ["car/x.jpg"]} and (dest / "car/x.jpg").read_bytes() == b"one"
+    (photos / "a/x.jpg").unlink()
+    assert not undo(dest).left and tree(photos) == FILES and not dest.exists()
+
+
+def test_sorted_twice_in_one_folder(photos):
+    apply(preview(plan_of(photos), photos, "move"))
+    apply(preview(plan_of(photos, {"autos": ["car/x.jpg", "car/x (2).jpg"]}), photos, "move"))
+    assert set(tree(photos)) == {LOG, "keep.jpg", "autos/x.jpg", "autos/x (2).jpg", "T-shirt-top/y.jpg", "T-shirt-top/z.jpg"}
+    assert not undo(photos).left and tree(photos) == FILES and not (photos / "car").exists()
+
+
 class Cut(BaseException): pass
 
 

@@ -698,7 +698,8 @@ def undo(
     with _Log(dest) as log:
         log.settle()
         steps = [e for e in reversed(log.entries.values()) if e["is"] == "done" and "undoes" not in e]
-        files = [e for e in steps if e["do"] in _DONE]
+        owner = {e["to"]: e for e in reversed(steps) if e["do"] in _DONE}  # of a name, the latest
+        files = list(owner.values())[::-1]
         with progress(total=len(files), desc="Undoing") as bar:
             for first in range(0, len(files), _BATCH):
                 ready = []
@@ -712,6 +713,9 @@ def undo(
                 bar.update(len(files[first:first + _BATCH]))
         made = [e["to"] for e in steps if e["do"] == "folder"]
         _remove_empty([dest / folder for folder in made if _inside(folder)])
+    if left and done:  # what is left may have waited for what is done: a file that was moved twice
+        again = undo(dest, progress)
+        return Outcome("undone", done + again.done, again.left, again.log)
     if not left:
         os.unlink(log.path)
         _remove_empty([folder for folder in (dest, *dest.parents) if str(folder) in made])
@@ -744,5 +748,6 @@ def _remove(log: _Log, entry: dict):
         linked = os.path.islink(target) and os.readlink(target) == home
         if not (linked if entry["do"] == "link" else _is_ours(target, entry)):
             raise OSError(f"changed since it was {_DONE[entry['do']]}")
+        if entry["do"] == "copy" and not os.path.isfile(home): raise OSError("its original is gone")
         os.unlink(target)
     log.end(entry, "undone")
