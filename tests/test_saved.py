@@ -140,6 +140,7 @@ def test_the_same_model_gives_the_same_files(folder, model, tmp_path):
 
 def test_a_new_model_takes_the_place_of_the_old(folder, model):
     (folder / "model-notes.safetensors").write_bytes(b"somebody's own")
+    (folder / ".part-0123").write_bytes(b"of a save that was killed")
     before = load_model(folder)["model"]
     save_model(folder, model=KMeansViews(2).fit(V), settings={}, more={})
     assert load_model(folder)["model"].n_clusters == 2

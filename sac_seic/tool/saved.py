@@ -170,7 +170,8 @@ def save_model(
         write_atomic(folder / "model.json", json.dumps(notes, default=_number, indent=1).encode())
         kept = {part["file"] for part in found.values()}
         for path in folder.iterdir():
-            if not _NAME.fullmatch(path.name) or path.name in kept: continue
+            ours = _NAME.fullmatch(path.name) or path.name.startswith(".part-") # of a save that was killed
+            if not ours or path.name in kept: continue
             with contextlib.suppress(PermissionError): path.unlink() # Windows: a loaded model still reads it
     return folder
 
