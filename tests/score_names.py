@@ -72,9 +72,9 @@ def stored(data: Path, work: Path, name: str) -> dict: # classes, truth, caption
     return json.loads(path.read_text())
 
 
-def first_word(captions) -> str:
+def first_noun(captions) -> tuple[str, float]: # the most frequent one, and its share
     heard = Counter(things[0] for things in map(_things, captions) if things)
-    return heard.most_common(1)[0][0] if heard else ""
+    return (heard.most_common(1)[0][0], max(heard.values()) / len(captions)) if heard else ("", 0.)
 
 
 def judge(found: dict, show: bool) -> pd.DataFrame: # a row for every cluster of every seed
@@ -89,27 +89,37 @@ def judge(found: dict, show: bool) -> pd.DataFrame: # a row for every cluster of
             label, x = found["classes"][number], names[c]
             right, guess = lambda said: is_right(said, label), x.name.removeprefix("unnamed, looks like ")
             keywords, named = any(map(right, x.keywords)), x.sure and right(x.name)
+            noun, often = first_noun([captions[i] for i in inside])
             ctfidf = [right(word) for word in words[c]] or [False]
             rows.append({"class": number, "score": x.score, "sure": x.sure, "name": named,
-                         "name or keywords": named or keywords, "best guess, sure or not": right(guess),
-                         "most frequent first noun of the captions": right(first_word([captions[i] for i in inside])),
+                         "name or keywords": named or keywords, "name, or what it looks like": right(guess),
+                         "that, or keywords": right(guess) or keywords,
+                         "first noun of most captions": right(noun), "often": often,
                          "first c-TF-IDF word": ctfidf[0], "three c-TF-IDF words": any(ctfidf)})
-            if show: print(f"{label:16}{'ok ' if right(guess) else '-- '}{x.score:.2f} {x.name}: {', '.join(x.keywords)}")
-    return pd.DataFrame(rows)
+            mark = "ok" if right(guess) else "--"
+            if show: print(f"{label:16}{mark} {x.score:.2f} {x.name}: {', '.join(x.keywords)}")
+    table = pd.DataFrame(rows)  # the control that names as many clusters: where most captions begin alike
+    table["noun given"] = table.pop("often").rank(method="first", ascending=False) <= table["sure"].sum()
+    return table.assign(**{"noun right": table["noun given"] & table["first noun of most captions"]})
+
+
+def measures(sums: pd.DataFrame) -> pd.DataFrame: # rows: sums over the clusters of some classes
+    n = sums["clusters"]
+    share = sums.drop(columns=["clusters", "sure", "noun given", "noun right"]).div(n, axis=0)
+    given, control = sums["name"] / sums["sure"], sums["noun right"] / sums["noun given"]
+    return share.assign(**{
+        "clusters named": sums["sure"] / n, "right names of those given": given,
+        "right first nouns of as many": control, "right names, less right first nouns": given - control,
+        "name, less first c-TF-IDF word": share["name"] - share["first c-TF-IDF word"],
+        "name or keywords, less three c-TF-IDF words": share["name or keywords"] - share["three c-TF-IDF words"]})
 
 
 def shares(rows: pd.DataFrame) -> pd.DataFrame: # measure, share, low, high
-    picks, classes = np.random.default_rng(0), rows["class"].unique()
-    parts = {c: part.astype(float) for c, part in rows.groupby("class")}
-    again = [pd.concat([parts[c] for c in picks.choice(classes, len(classes))]) for _ in range(500)]
-    means = lambda r: {
-        **r.drop(columns=["class", "score", "sure"]).mean(), "clusters named": r["sure"].mean(),
-        "right names of those given": r["name"].sum() / r["sure"].sum() if r["sure"].any() else np.nan,
-        "name, less first c-TF-IDF word": r["name"].mean() - r["first c-TF-IDF word"].mean(),
-        "best guess, less first c-TF-IDF word": (r["best guess, sure or not"] - r["first c-TF-IDF word"]).mean(),
-        "name or keywords, less three c-TF-IDF words": (r["name or keywords"] - r["three c-TF-IDF words"]).mean()}
-    low, high = pd.DataFrame(list(map(means, again))).quantile([0.025, 0.975]).to_numpy()
-    table = pd.Series(means(rows.astype(float))).rename("share").rename_axis("measure").reset_index()
+    sums = rows.drop(columns="score").assign(clusters=1).groupby("class").sum().astype(float)
+    picks = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
+    again = pd.DataFrame(sums.to_numpy()[picks].sum(axis=1), columns=sums.columns)
+    low, high = measures(again).quantile([0.025, 0.975]).to_numpy()
+    table = measures(sums.sum().to_frame().T).T.iloc[:, 0].rename("share").rename_axis("measure").reset_index()
     return table.assign(low=low, high=high).round(3)
 
 
@@ -125,10 +135,6 @@ def main():
         rows = judge(stored(given.data, given.work, base), given.show)
         if half: rows = rows[rows["class"] % 2 == "ab".index(half)]
         tables.append(shares(rows).assign(set=SETS[name], clusters=len(rows)))
-        order = rows.sort_values("score", ascending=False)
-        above = order["best guess, sure or not"].cumsum() / np.arange(1, len(rows) + 1)
-        if (above >= 0.9).any():
-            print(f"{SETS[name]}: 90 % right down to a score of {order['score'][above[above >= 0.9].index[-1]]:.3f}")
     table = pd.concat(tables)[["set", "clusters", "measure", "share", "low", "high"]]
     print(table.pivot(index="measure", columns="set", values="share").to_string())
     if set(given.sets) == set(SETS): table.to_csv(CSV, index=False)

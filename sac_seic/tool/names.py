@@ -195,12 +195,16 @@ def _scores(labels: np.ndarray, texts: Sequence[str], n_clusters: int, weight: n
     "How well each name fits each cluster (k×names), the names, and which of them the texts say."
     from scipy.sparse import csr_matrix
     mentions, words = _mentions(texts)
+    if not words: return np.zeros((n_clusters, 0)), np.array([], str), np.zeros(0, bool)
     above, synset_names, information = _candidates(words)
     member = csr_matrix((weight, (labels, np.arange(len(labels)))), (n_clusters, len(labels)))
-    heard = (member @ mentions).toarray() / np.maximum(np.asarray(member.sum(axis=1)), 1e-12)
+    size = np.maximum(np.asarray(member.sum(axis=1)), 1e-12)
+    heard = (member @ mentions).toarray() / size
+    spoken = (member @ (mentions @ above).sign()).toarray() / size  # the share of images that say it at all
     names, column = np.unique(np.array(synset_names, str), return_inverse=True)
     score, said = np.zeros((len(names), n_clusters)), np.isin(np.char.lower(names), words)
-    np.maximum.at(score, column, _fit(heard, above, information, said[column]).T)  # the best of its meanings
+    fit = _fit(heard, above, information, said[column]) * np.minimum(1, 2 * spoken)
+    np.maximum.at(score, column, fit.T)  # the best of a name's meanings
     return score.T, names, said
 
 # %% ../../nbs/tool/08_names.ipynb #polite
@@ -281,16 +285,19 @@ def _match(score: np.ndarray) -> list[int | None]: # cluster to name; None: ther
     return [int(j) if j < n and score[c, j] > 0 else None for c, j in enumerate(chosen)]
 
 
+def _alike(word: str) -> str: return _singular(word.lower()) or word.lower()
+
+
 def _describe(score, names, said, chosen: int | None, words: list[str]) -> ClusterName:
     "Name `chosen`, and as keywords what captions say that scores best, then `words`."
     order = np.argsort(-score, kind="stable")
     best = [str(names[j]) for j in order[score[order] * said[order] > 0][:50]]
     name = (best or words or [""])[0] if chosen is None else str(names[chosen])
-    keywords, used = [], set(name.lower().split())
+    keywords, used = [], set(map(_alike, name.split()))
     for word in best + words:
-        if len(keywords) == 3 or not used.isdisjoint(word.lower().split()): continue
+        if len(keywords) == 3 or not used.isdisjoint(map(_alike, word.split())): continue
         keywords.append(word)
-        used.update(word.lower().split())
+        used.update(map(_alike, word.split()))
     fit = 0. if chosen is None else float(score[chosen])
     if fit >= SURE: return ClusterName(name, keywords, True, fit)
     return ClusterName(f"unnamed, looks like {name}" if name else "unnamed", keywords, False, fit)
