@@ -5,7 +5,8 @@
 DATA holds fashion-mnist (the publisher's files), cifar10_test and caltech50 (a folder a class), as for
 tests/table.py. Embeddings, by `mini` and by `classic`, are kept in WORK (the embedding cache). Sets: all classes, and
 random ones of them. On the rows with stage "chosen" the rules were chosen, on those with "reported" they were not.
-"Caltech-50" itself is "half": every second of its classes was among those chosen on."""
+"Caltech-50" itself is "half": every second of its classes was among those chosen on. Two controls have no right k:
+sets of "one class", and "noise", normal numbers with the mean and the covariance of a set's embeddings."""
 
 import argparse
 from pathlib import Path
@@ -22,14 +23,25 @@ PLAN = [  # set, encoder, stage, numbers of classes, how many sets of so many ra
     ("sample", "classic", "chosen", (2, 3, 5, 10), 1), ("caltech-a", "classic", "chosen", (2, 5, 12, 25), 1),
     ("test", "mini", "reported", (2, 3, 5, 10), 2), ("cifar", "mini", "reported", (2, 5, 10), 2),
     ("caltech-b", "mini", "reported", (2, 3, 5, 8, 12, 20, 25), 3),
-    ("caltech-b", "classic", "reported", (2, 5, 12, 25), 1), ("caltech", "mini", "half", (30, 40, 50), 2)]
+    ("caltech-b", "classic", "reported", (2, 5, 12, 25), 1), ("caltech", "mini", "half", (30, 40, 50), 2),
+    ("test", "mini", "one class", (1,), 10), ("cifar", "mini", "one class", (1,), 10),
+    ("caltech-b", "mini", "one class", (1,), 25),
+    ("test", "mini", "noise", (10,), 2), ("cifar", "mini", "noise", (10,), 2), ("caltech-b", "mini", "noise", (25,), 2)]
 
 
 def some_classes(truth: np.ndarray, k: int, seed: int) -> np.ndarray:
     "Rows of k random classes, at most `ROWS` of them."
     rng = np.random.default_rng([k, seed])
-    rows = np.flatnonzero(np.isin(truth, rng.permutation(truth.max() + 1)[:k]))
+    chosen = rng.permutation(truth.max() + 1)[:k] if k > 1 else seed  # one class: each in its turn
+    rows = np.flatnonzero(np.isin(truth, chosen))
     return np.sort(rng.permutation(rows)[:ROWS])
+
+
+def same_spread(v: np.ndarray, seed: int) -> np.ndarray:
+    "Normal numbers with the mean and the covariance of these rows."
+    middle, rng = v.mean(axis=0), np.random.default_rng(seed)
+    axes = np.linalg.svd(v - middle, full_matrices=False)
+    return middle + rng.normal(size=(len(v), len(axes[1]))) * axes[1] / np.sqrt(len(v)) @ axes[2]
 
 
 def plain_silhouette(v: np.ndarray) -> int:
@@ -39,7 +51,7 @@ def plain_silhouette(v: np.ndarray) -> int:
     from sklearn.metrics import silhouette_score
     from sac_seic.tool.choose_k import _grid
     ks = _grid(2, min(100, len(v) // 5))
-    x = PCA(64, random_state=0).fit_transform(v / np.linalg.norm(v, axis=1, keepdims=True))
+    x = PCA(min(64, len(v) - 1), random_state=0).fit_transform(v / np.linalg.norm(v, axis=1, keepdims=True))
     heights = [silhouette_score(x, KMeans(k, n_init=3, random_state=0).fit_predict(x)) for k in ks]
     return int(ks[np.argmax(heights)])
 
@@ -67,10 +79,10 @@ def score(data: Path, work: Path):
     for name, encoder, stage, numbers, repeats in PLAN:
         v, truth = embed(data, work, name, encoder)
         for k in numbers:
-            for seed in range(1 if k == truth.max() + 1 else repeats):
+            for seed in range(1 if k == truth.max() + 1 and stage != "noise" else repeats):
                 rows = some_classes(truth, k, seed)
                 row = dict(set=SETS[name], encoder=encoder, stage=stage, classes=k, seed=seed, images=len(rows))
-                row |= answers(v[rows])
+                row |= answers(same_spread(v[rows], seed) if stage == "noise" else v[rows])
                 print(*row.values(), flush=True)
                 yield row
 
