@@ -72,6 +72,29 @@ def test_edges():
     assert zero.name == "dog"  # confidences of 0 are no reason to know nothing
 
 
+def test_names_are_words_that_people_use():
+    insects = ["dragonfly, damselfly", "damselfly, dragonfly"] * 2 + ["cup", "mug"]
+    name = name_clusters(np.array([0, 0, 0, 0, 1, 1]), insects, 2)[0].name
+    assert name in ("dragonfly", "damselfly", "insect")  # WordNet's own word for the two is "odonate"
+
+
+def test_a_name_needs_half_of_the_images():
+    mixed = name_clusters(np.zeros(4, int), ["dog", "cup", "tree", "anchor"], 1)[0]
+    assert not mixed.sure and mixed.score < 0.15
+    assert name_clusters(np.zeros(4, int), ["anchor", "cup", "tree", "anchor"], 1)[0].name == "anchor"
+
+
+def test_plurals_and_short_words_of_other_languages():
+    assert module._things("two snowmen, torches, ponies and knives on un lit") == [
+        "snowman", "torch", "pony", "knife"]
+
+
+def test_other_meanings_of_a_word_count_less():
+    above, names, _ = module._candidates(["bat"])
+    counts = dict(zip(names, above.toarray()[0]))
+    assert counts["mammal"] == 1 and counts["racket"] == 0.5 and counts["sports equipment"] == 0.25
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 4], [-1, 0, 1], [0., 1., 2.]])
 def test_labels_that_are_no_cluster_numbers(labels):
     with pytest.raises(ValueError, match="whole numbers from 0 to 3"): name_clusters(labels, ["a"] * 3, 4)

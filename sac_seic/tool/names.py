@@ -109,7 +109,7 @@ def _lineage(synset: int) -> frozenset[int]: # itself and everything above it
 _NOT_THINGS = _FUNCTION_WORDS | frozenset( # and what captions say of any picture
     "area back background bottom bunch close-up couple front group image kind lot middle number pair part "
     "photo photograph picture piece row set shot side top type variety view".split())
-_ENDINGS = ("s", ""), ("es", ""), ("ies", "y"), ("men", "man"), ("ves", "f")
+_ENDINGS = ("s", ""), ("es", ""), ("ies", "y"), ("men", "man")
 
 
 def _singular(word: str) -> str | None: # a word of WordNet; None: it has none
