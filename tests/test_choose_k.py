@@ -5,6 +5,7 @@ import json
 import matplotlib
 import numpy as np
 import pytest
+from sac_seic.data.files import no_progress
 from sac_seic.pairs import nearest_neighbors
 from sac_seic.tool import choose_k as module
 from sac_seic.tool.choose_k import KChoice, choose_k
@@ -33,6 +34,17 @@ def test_beyond_the_grid():
     assert 26 not in module._grid(2, 40)
     found = choose_k(groups(26, 20), 22, 40)
     assert found.k == 26 and {25, 26, 27} <= set(found.curve["k"])
+
+
+def test_between_two_steps():
+    found = module._silhouettes(groups(26, 20).astype(np.float32), module._grid(22, 40), 0, no_progress)
+    assert max(found, key=found.get) == 26 and {25, 26} <= set(found)
+
+
+def test_smoothing_pulls_groups_together():
+    x = groups(5, 40, noise=0.2)
+    seen = module._look(x.astype(np.float32), None)[0]
+    assert module._silhouette(seen, 5, 0) > module._silhouette(x, 5, 0) + 0.3
 
 
 def test_noise_is_doubted():
@@ -106,7 +118,7 @@ def test_one_number_a_row():
 @pytest.mark.parametrize("x, says", [
     (np.ones((2, 3)), "too few images"), (np.empty((0, 3)), "too few images"),
     (np.ones((30, 3)), "look the same"), (np.zeros((30, 3)), "look the same"),
-    (np.arange(1, 31)[:, None] * np.ones(4), "look the same"),  # one direction, thirty lengths
+    (np.geomspace(0.01, 77, 30)[:, None] * np.arange(1, 9), "look the same"),  # one direction, thirty lengths
     (np.ones(30), "a row for each image"), (np.ones((30, 0)), "a row for each image"),
     (np.full((30, 3), np.nan), "NaN or infinite"), (np.full((30, 3), np.inf), "NaN or infinite")])
 def test_refused(x, says):
