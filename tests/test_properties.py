@@ -18,14 +18,17 @@ from sac_seic.smoothing import SmoothViews
 from sac_seic.tool.cluster import cluster_pairs
 
 MAKE = {
-    "SAC": lambda c, k: SAC(c, k=k, max_steps=2, batch_size=8), "exact": lambda c, k: SAC(c, k=k, max_steps=2, init="random",
-                                                                                         neighbors="exact", hidden=3),
+    "SAC": lambda c, k: SAC(c, k=k, max_steps=2, batch_size=8),
+    "exact": lambda c, k: SAC(c, k=k, max_steps=2, init="random", neighbors="exact", hidden=3),
     "SEIC": lambda c, k: SEIC(c, projection_dim=k, max_steps=2), "TAC": lambda c, k: TAC(c, k=k, epochs=1),
     "SCAN": lambda c, k: SCAN(c, k=k, n_heads=2, epochs=1), "TEMI": lambda c, k: TEMI(c, k=k, n_heads=2, epochs=1),
     "TURTLE": lambda c, k: TURTLE(c, steps=2, inner_steps=1), "k-means": lambda c, k: KMeansViews(c, n_init=1),
-    "k-means both": lambda c, k: KMeansViews(c, views="both", n_init=1), "smooth": lambda c, k: SmoothViews(c, k=k, n_init=1),
-    "smooth both": lambda c, k: SmoothViews(c, k=k, n_init=1, dims=k, view="both"), "spectral": lambda c, k: SpectralClusters(c, k=k)}
-SHORT = {"sac": {"max_steps": 2}, "seic-align": {"max_steps": 2}, "kmeans-smooth": {}, "kmeans-image": {}, "kmeans-both": {}}
+    "k-means both": lambda c, k: KMeansViews(c, views="both", n_init=1),
+    "smooth": lambda c, k: SmoothViews(c, k=k, n_init=1),
+    "smooth both": lambda c, k: SmoothViews(c, k=k, n_init=1, dims=k, view="both"),
+    "spectral": lambda c, k: SpectralClusters(c, k=k)}
+SHORT = {"sac": {"max_steps": 2}, "seic-align": {"max_steps": 2}, "kmeans-smooth": {}, "kmeans-image": {},
+         "kmeans-both": {}}
 ERRORS = ValueError, TypeError
 pytestmark = pytest.mark.filterwarnings("ignore") # scikit-learn's of fewer distinct rows than clusters, for one
 
@@ -69,7 +72,8 @@ def pairs(draw):
     "Two views, nearly always of as many rows; clusters and neighbours, now and then impossible ones."
     n = draw(st.integers(1, 12))
     other = draw(st.sampled_from([n] * 9 + [n + 1]))
-    return draw(matrices(n)), draw(matrices(other)), draw(st.sampled_from([2, 2, 3, 3, 4, n, n + 1, 1, 0])), draw(st.integers(1, 15))
+    c = draw(st.sampled_from([2, 2, 3, 3, 4, n, n + 1, 1, 0]))
+    return draw(matrices(n)), draw(matrices(other)), c, draw(st.integers(1, 15))
 
 
 def sentence(error):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_enhance import Encoder, OtherEncoder, fitted, pictures
+from test_enhance import OtherEncoder, fitted, pictures
 from threadpoolctl import threadpool_limits
 
 from sac_seic.baselines import KMeansViews, SpectralClusters, UMAPWard
@@ -44,8 +44,8 @@ def cases():
     "name → model, and the views before it."
     named = {name: (make().fit(V, T), None) for name, make in HEADS.items()}
     views = {view: SmoothViews(4, view=view, dims=9).fit(V, T) for view in ("image", "both")}
-    named |= {f"{name} of {view}": (make().fit(x.v_, x.t_), x) for name, make in HEADS.items() for view, x in views.items()
-              if name in ("SAC", "SEIC", "TURTLE")}
+    named |= {f"{name} of {view}": (HEADS[name]().fit(x.v_, x.t_), x)
+              for name in ("SAC", "SEIC", "TURTLE") for view, x in views.items()}
     named |= {f"smooth {view}": (x, None) for view, x in views.items()}
     named["smooth alone"] = SmoothViews(4).fit(V.astype(np.float64)), None
     named["smooth never"] = SmoothViews(4, max_rounds=0).fit(V, T), None
@@ -58,7 +58,8 @@ import sys
 sys.path.insert(0, {tests!r})
 import numpy as np
 from pathlib import Path
-from test_saved import NEW_T, NEW_V, Encoder, answers, pictures
+from test_enhance import Encoder, pictures
+from test_saved import NEW_T, NEW_V, answers
 from sac_seic.data.files import no_progress
 from sac_seic.tool.saved import load_model
 for folder in sorted(Path({root!r}).iterdir()):
@@ -107,8 +108,8 @@ def model(): return KMeansViews(4).fit(V)
 
 @pytest.fixture
 def folder(model, tmp_path):
-    return save_model(tmp_path / "a" / "model", model=model, settings={"n_clusters": np.int64(4)}, more={"names": ["é\n\udcff"]},
-                      arrays={"labels": model.labels_, "one": np.array(2.5)})
+    return save_model(tmp_path / "a" / "model", model=model, settings={"n_clusters": np.int64(4)},
+                      more={"names": ["é\n\udcff"]}, arrays={"labels": model.labels_, "one": np.array(2.5)})
 
 
 def names(folder): return {path.name for path in folder.iterdir()}
@@ -134,7 +135,8 @@ def test_names_of_columns_stay(tmp_path):
 
 
 def test_the_same_model_gives_the_same_files(folder, model, tmp_path):
-    other = save_model(tmp_path / "b", model=model, settings={}, more={}, arrays={"labels": model.labels_, "one": np.array(2.5)})
+    arrays = {"labels": model.labels_, "one": np.array(2.5)}
+    other = save_model(tmp_path / "b", model=model, settings={}, more={}, arrays=arrays)
     assert names(other) == names(folder)
 
 
@@ -164,7 +166,8 @@ def test_mapped_rows_go_a_block_at_a_time(tmp_path, monkeypatch):
     np.save(tmp_path / "v.npy", V.astype(np.float16))
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
     model, sizes, write = SmoothViews(4).fit(mapped), [], saved.write_atomic
-    def watch(path, pieces): write(path, pieces if isinstance(pieces, bytes) else (sizes.append(len(x)) or x for x in pieces))
+    def watch(path, pieces):
+        write(path, pieces if isinstance(pieces, bytes) else (sizes.append(len(x)) or x for x in pieces))
     monkeypatch.setattr(saved, "BLOCK", 40)
     monkeypatch.setattr(saved, "write_atomic", watch)
     save_model(tmp_path / "model", model=model, settings={}, more={})
@@ -183,16 +186,29 @@ def one_sentence(error):
     return said
 
 
+def written(folder, old, new):
+    "Another model.json."
+    path = folder / "model.json"
+    path.write_text(path.read_text().replace(old, new))
+
+
+def flipped(path):
+    "One bit of the last number."
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
 @pytest.mark.parametrize("change, said", [
     (lambda f: next(f.glob("arrays-*")).unlink(), "is missing"),
     (lambda f: next(f.glob("model-*")).write_bytes(b"x"), "is damaged"),
+    (lambda f: flipped(next(f.glob("arrays-*"))), "is damaged"),
     (lambda f: (f / "model.json").write_bytes(b"\xff\x00"), "is damaged"),
     (lambda f: (f / "model.json").write_text(json.dumps({"format": "pt"})), "another program's"),
     (lambda f: (f / "model.json").write_text(json.dumps({"format": "sac_seic.model 2", "version": "9.1"})),
      "saved by sac_seic 9.1, .*update sac_seic"),
     (lambda f: (f / "model.json").write_text(json.dumps({"format": "sac_seic.model 1"})), "is damaged"),
-    (lambda f: (f / "model.json").write_text((f / "model.json").read_text().replace("model-", "../model-")), "is missing"),
-    (lambda f: (f / "model.json").write_text((f / "model.json").read_text().replace("KMeansViews", "system")), "no estimator"),
+    (lambda f: written(f, "model-", "../model-"), "is missing"),
+    (lambda f: written(f, "KMeansViews", "system"), "no estimator"),
 ])
 def test_what_is_no_model_is_refused(change, said, folder):
     change(folder)
