@@ -176,10 +176,11 @@ def _attest(found: Clustering) -> dict[str, str]:
 
 # %% ../../nbs/tool/01_cluster.ipynb #seen-parts
 def _named(found) -> list: # of ClusterName
+    from sac_seic.tool.names import ClusterName, name_clusters
     if found.groups is None:
-        from sac_seic.tool.names import name_clusters
-        captions = [] if found.pairs is None else list(found.pairs.captions)
-        found.groups = name_clusters(found.labels, captions, found.settings["n_clusters"])
+        captions, k = [] if found.pairs is None else list(found.pairs.captions), found.settings["n_clusters"]
+        found.groups = (name_clusters(found.labels, captions, k) if captions else
+                        [ClusterName(f"cluster {c}", [], False, 0.0) for c in range(k)])
     return found.groups
 
 

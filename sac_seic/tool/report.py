@@ -303,7 +303,8 @@ def _record(found, more: dict) -> dict:
     copies = 0 if found.images is None else int((find_copies(found.pairs.v) != np.arange(n)).sum())
     images = {"found": n + len(bad), "clustered": n, "skipped": len(bad), "copies": copies}
     metrics = {name: round(float(score), 4) for name, score in scores.items()}
+    choice = found.k_choice and {n: x for n, x in found.k_choice.to_dict().items() if n != "curve"}
     return {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "settings": {**more, **found.settings},
-            "models": found.models, "images": images, "metrics": metrics or None, "seconds": {},
+            "models": found.models, "k": choice, "images": images, "metrics": metrics or None, "seconds": {},
             "clusters": cluster_table(found), "skipped": [{"file": b.name, "reason": b.reason} for b in bad],
             "attestation": found.attestation(), "versions": _versions()}
