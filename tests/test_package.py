@@ -64,7 +64,7 @@ def test_modules_import_no_development_tool(path):
 
 ORDER = """data.files data.images data.benchmarks data.shards data.neighbors data.sources
     models.devices models.encoders models.weights models.backends models.mini models.clip models.captioners
-    models.captions models.classic models.heads models.wordnet captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic
+    models.captions models.classic models.rows models.heads models.wordnet captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic
     models.adapters enhance baselines rivals recipes evaluate simulate
     tool.names tool.choose_k tool.checks tool.map tool.page tool.apply tool.tables tool.saved tool.embed
     tool.doctor tool.widgets tool.report tool.cluster tool.command""".split()

@@ -179,7 +179,7 @@ def _named(found) -> list: # of ClusterName
     from sac_seic.tool.names import ClusterName, name_clusters
     if found.groups is None:
         captions, k = [] if found.pairs is None else list(found.pairs.captions), found.settings["n_clusters"]
-        found.groups = (name_clusters(found.labels, captions, k) if captions else
+        found.groups = (name_clusters(found.labels, captions, k, confidence=found.confidence) if captions else
                         [ClusterName(f"cluster {c}", [], False, 0.0) for c in range(k)])
     return found.groups
 

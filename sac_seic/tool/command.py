@@ -542,22 +542,22 @@ def apply(
     copy: _Flag("Copy the images (this is the default).", "--copy") = False,
     move: _Flag("Move them.", "--move") = False,
     link: _Flag("Link to them.", "--link") = False,
+    folder: _name("Where the images lie now; without it where the plan says.", Path, metavar="DIR") = None,
     min_size: _Least("Leave clusters with fewer images.", int) = 1,
     min_confidence: _Least("Leave images less sure than this.", float) = 0.0,
     yes: _Flag("Do it without asking.", "--yes", "-y") = False,
 ):
     "Put every image into the folder of its cluster, after a preview; undo takes it back."
-    stages = _Stages()
-    kept = "; the same command goes on, and sac-seic undo takes it back"
+    stages, kept = _Stages(), "; the same command goes on, and sac-seic undo takes it back"
     with _one_sentence(stages, kept=kept), _own_warnings():
         from sac_seic.tool.apply import apply as carry_out, preview, read_plan
         if copy + move + link > 1: raise _Mistake("--copy, --move and --link exclude one another: give one.")
         how = "move" if move else "link" if link else "copy"
-        shown = preview(read_plan(plan), dest, how, min_size=min_size, min_confidence=min_confidence)
+        shown = preview(read_plan(plan, folder), dest, how, min_size=min_size, min_confidence=min_confidence)
         _print(f"{shown}\n")
         if not yes and not (sys.stdin.isatty() and typer.confirm("Do it?", err=True)):
             return _print("Nothing was done. To do it, add --yes.\n")
-        _print(f"{carry_out(shown, progress=stages)}\n")
+        _say_outcome(carry_out(shown, progress=stages))
 
 
 @app.command()
@@ -566,7 +566,12 @@ def undo(dest: _Dest):
     stages = _Stages()
     with _one_sentence(stages, kept="; the same command goes on"), _own_warnings():
         from sac_seic.tool.apply import undo as take_back
-        _print(f"{take_back(dest, progress=stages)}\n")
+        _say_outcome(take_back(dest, progress=stages))
+
+
+def _say_outcome(outcome):
+    _print(f"{outcome}\n")
+    if outcome.left: raise typer.Exit(1)
 
 # %% ../../nbs/tool/05_command.ipynb #options-5
 _Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder of images or of WebDataset tars.")]
