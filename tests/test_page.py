@@ -6,8 +6,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from sac_seic.data.images import ImageFolder
 from sac_seic.tool import page as page_module
+from sac_seic.tool.command import app
 from sac_seic.tool.page import PageData, write_page
 
 HOSTILE = ["<img src=x onerror=alert(1)>.jpg", "</script><script>alert(1)</script>.png", "<!-- a.jpg", "\"double\" 'single' & amp;.jpg",
@@ -320,3 +323,30 @@ def test_more_images_than_fit_one_file(context, tmp_path, monkeypatch):
     page.close()
     write_page(path, example(thumbnails=lambda i: Image.new("RGB", (9, 9), "red")))
     assert not before & {file.name for file in folder.iterdir()}  # an earlier page's sheets are gone
+
+
+def test_from_the_page_to_folders_and_back(context, tmp_path):
+    "What is put in order on the page is what lies in the folders, and nothing is left of it after undo."
+    photos, sorted_into, colors = tmp_path / "photos", tmp_path / "sorted", "red green blue".split()
+    for i in range(12):
+        (photos / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(photos / str(i % 2) / f"{i:02}.png")
+    images = ImageFolder(photos)
+    path = write_page(tmp_path / "report.html", PageData("12 images", images.names, np.arange(12) % 3, colors, np.linspace(0.9, 0.1, 12), folder=str(photos)))
+    page = opened(context, path)
+    press(page, "Rename red")
+    answer(page, "dark: red?")
+    press(page, "Merge green")
+    answer(page, choice="blue (4)")
+    (tmp_path / "plan.json").write_text(json.dumps(exported(page)))
+    page.close()
+    run = lambda *words: CliRunner().invoke(app, [*words[:1], *map(str, words[1:])])  # noqa: E731
+    looked = run("apply", tmp_path / "plan.json", sorted_into)
+    assert looked.exit_code == 0 and "Nothing was done" in looked.output and not sorted_into.exists()
+    assert run("apply", tmp_path / "plan.json", sorted_into, "--copy", "--yes").exit_code == 0
+    there = {folder.name: {file.read_bytes() for file in folder.iterdir()} for folder in sorted_into.iterdir() if folder.is_dir()}
+    expected = {name: {(photos / file).read_bytes() for i, file in enumerate(images.names) if i % 3 in kept}
+                for name, kept in {"dark- red-": {0}, "blue": {1, 2}}.items()}
+    assert there == expected
+    assert run("undo", sorted_into).exit_code == 0
+    assert not [file for file in sorted_into.rglob("*.png")] and len(list(photos.rglob("*.png"))) == 12
