@@ -504,7 +504,7 @@ def _predict(found: Clustering, more, t, models, captions: bool, progress) -> Cl
     labels, score, p = _predict_images(found, pairs, images, progress)
     new = replace(found, labels=labels, score=score, probabilities=p, nbr=None, k_choice=None,
                   **_carried(found, pairs.v))
-    if new.unlike is not None and new.unlike > 0.1:
+    if new.unlike is not None and new.unlike > 0.2:
         warnings.warn(f"{100 * new.unlike:.0f} % of these images look unlike all that was clustered (1 % is "
                       "usual): look at the result, or cluster them anew.", stacklevel=3)
     return replace(_described(new, images, pairs, found.preset), models=found.models)
