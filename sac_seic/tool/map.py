@@ -72,7 +72,7 @@ def _start(v: np.ndarray, seed: int) -> np.ndarray: # n×2: two principal compon
         y[:, :wide] += first / first[:, 0].std()
     return (1e-4 * y).astype(np.float32)
 
-
+# %% ../../nbs/tool/11_map.ipynb #descend
 def _descend(y: np.ndarray, p, bar) -> np.ndarray: # n×2
     step, gain, known = np.zeros_like(y), np.ones_like(y), {}
     for turn in range(400):
@@ -87,7 +87,7 @@ def _descend(y: np.ndarray, p, bar) -> np.ndarray: # n×2
         bar.update(1)
     return y
 
-
+# %% ../../nbs/tool/11_map.ipynb #layout-fn
 def layout(
     v: np.ndarray,                # image embeddings, n×d
     nbr: np.ndarray | None = None,# n×k, rows of the nearest neighbours; None: they are looked for
