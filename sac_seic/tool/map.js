@@ -56,7 +56,7 @@ window.sacMap = (canvas, {n, xy, cluster, color, sprite, visible, label, onPick,
     fitted = false; ask();
   }
   function focus(i) {
-    marked = i;
+    marked = i; chosen = null;
     if (i >= 0 && W) {
       k = clamp(Math.max(k, 32 * dpr / spacing), 0, maxZoom());
       ox = W / 2 - k * xy[2 * i]; oy = H / 2 - k * xy[2 * i + 1];
@@ -97,8 +97,9 @@ window.sacMap = (canvas, {n, xy, cluster, color, sprite, visible, label, onPick,
     const step = (pictureSize() + 2 * border()) / k, found = new Uint8Array(n);
     const mask = (1 << Math.ceil(Math.log2(4 * n + 4))) - 1, head = new Int32Array(mask + 1), next = new Int32Array(n);  // a hash of cells
     const bin = (cx, cy) => (Math.imul(cx, 73856093) ^ Math.imul(cy, 19349663)) & mask;
-    for (let i = 0; i < n; i++) {
-      if (!visible[i]) continue;
+    for (let turn = marked < 0 ? 0 : -1; turn < n; turn++) {
+      const i = turn < 0 ? marked : turn;  // the marked one comes first
+      if (!visible[i] || found[i]) continue;
       const x = xy[2 * i], y = xy[2 * i + 1], cx = Math.floor(x / step), cy = Math.floor(y / step);
       let free = true;
       for (let dx = -1; free && dx <= 1; dx++) for (let dy = -1; free && dy <= 1; dy++)
