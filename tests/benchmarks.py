@@ -272,7 +272,23 @@ def recipe(n: int = 60_000, d_v: int = 512, d_t: int = 384, n_clusters: int = 10
     return pd.DataFrame([*rows, {"stage": "in all", "seconds": time.time() - start}])
 
 
+def folder(photos: str, n_clusters: int = 10, gigabytes: float = 8) -> pd.DataFrame: # stage, seconds; the last row: the peak
+    """A folder of images, end to end, into a temporary result, with so much memory for data and no more (Linux).
+
+    What is in the embedding cache is not embedded again."""
+    import resource
+
+    from sac_seic.tool.cluster import cluster
+    resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
+    stages, start = _Stages(), time.time()
+    with tempfile.TemporaryDirectory() as out:
+        cluster(photos, int(n_clusters), progress=stages).report(out, stages)
+    rows = [{"stage": name, "seconds": stop - begun} for name, begun, stop in stages.rows]
+    return pd.DataFrame([*rows, {"stage": f"in all, peak {_peak_gb():.1f} GB", "seconds": time.time() - start}])
+
+
 def main(names=()):
+    if names[:1] == ["folder"]: return print(folder(*names[1:]).round(1).to_string(index=False))
     for name in names or ("embed", "vit", "neighbors", "train", "align", "recipe"):
         print(name, globals()[name]().round(2).to_string(index=False), sep="\n", end="\n\n")
 

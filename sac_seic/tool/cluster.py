@@ -88,6 +88,12 @@ class _Seen(_Found):
         return _checks(self)
 
     @property
+    def typical(self) -> list[np.ndarray]: # up to five rows a cluster
+        "The surest images of every cluster, each picture once."
+        from sac_seic.tool.report import best_rows
+        return [rows[:5] for rows in best_rows(self)]
+
+    @property
     def near(self) -> np.ndarray | None: # n×20 row numbers; None above CHECKED images
         "The nearest images of each, the nearest first."
         return _near(self)

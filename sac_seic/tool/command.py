@@ -293,6 +293,8 @@ def _remarks(record: dict, out: Path) -> list[str]:
     if empty: lines.append(f"{empty} of the clusters {'is' if empty == 1 else 'are'} empty.")
     scores = "  ".join(f"{name} {100 * score:.1f} %" for name, score in (record["metrics"] or {}).items())
     if scores: lines.append(f"Against the labels: {scores}")
+    if odd := ", ".join(f"{n:,} {kind}" for kind, n in record.get("odd", {}).items()):
+        lines.append(f"Look twice at: {odd}.")
     copies = f", {count['copies']:,} of them copies of another one" if count["copies"] else ""
     lines.append(f"{count['clustered']:,} of {count['found']:,} images clustered{copies}.")
     if skipped:

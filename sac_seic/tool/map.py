@@ -105,6 +105,6 @@ def layout(
         raise ValueError(f"The neighbours don't fit the embeddings: {len(v)} rows are needed.")
     if len(v) < 2: return np.full((len(v), 2), 0.5, np.float32)
     p = _graph(nearest_neighbors(v, 15) if nbr is None else np.asarray(nbr)[:, :15])
-    with progress(total=400, desc="map") as bar: y = _descend(_start(v, seed), p, bar)
+    with progress(total=400, desc="Drawing the map") as bar: y = _descend(_start(v, seed), p, bar)
     low, high = y.min(axis=0), y.max(axis=0)
     return ((y - (low + high) / 2) / (high - low).max() + 0.5).clip(0, 1).astype(np.float32)
