@@ -30,3 +30,15 @@ def browser():
         window = driver.chromium.launch(executable_path=chromium)
         yield window
         window.close()
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    "For modules whose matrices are so small that more threads only wait for each other."
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1): yield
+    torch.set_num_threads(before)

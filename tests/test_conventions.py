@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from threadpoolctl import threadpool_limits
 
 from sac_seic.baselines import KMeansViews, SpectralClusters, UMAPWard
 from sac_seic.data.files import no_progress
@@ -18,14 +16,7 @@ from sac_seic.sac import SAC
 from sac_seic.seic import SEIC
 from sac_seic.smoothing import SmoothViews
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    "So small are the matrices here that more threads only wait for each other."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1): yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def twice(cls, **defaults):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
 from sac_seic import sac as sac_module
 from sac_seic import sac_losses, seic_losses
@@ -20,19 +19,12 @@ from sac_seic.pairs import nearest_neighbors
 from sac_seic.sac import SAC
 from sac_seic.seic import SEIC
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RNG = np.random.default_rng(0)
 Y = np.arange(120) % 4
 V, T = ((np.eye(4, d)[Y] + 0.3 * RNG.normal(size=(120, d))).astype(np.float32) for d in (12, 7))
 NEAR = RNG.integers(0, 120, (120, 5))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    "So small are the matrices here that more threads only wait for each other."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1): yield
-    torch.set_num_threads(before)
 
 
 def sac(n_clusters=4, **settings): return SAC(n_clusters, **{"k": 5, "max_steps": 12, **settings})

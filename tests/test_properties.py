@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 
 from sac_seic.baselines import KMeansViews, SpectralClusters
 from sac_seic.data.files import no_progress
@@ -30,16 +28,7 @@ MAKE = {
 SHORT = {"sac": {"max_steps": 2}, "seic-align": {"max_steps": 2}, "kmeans-smooth": {}, "kmeans-image": {},
          "kmeans-both": {}}
 ERRORS = ValueError, TypeError
-pytestmark = pytest.mark.filterwarnings("ignore") # scikit-learn's of fewer distinct rows than clusters, for one
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    "So small are the matrices here that more threads only wait for each other."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1): yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")] # scikit-learn's of fewer distinct rows than clusters, for one
 
 
 def few(examples): # of hypothesis's settings
