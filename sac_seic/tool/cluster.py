@@ -131,7 +131,7 @@ class Clustering(_Seen):
         from sac_seic.tool.report import draw_sheet
         return draw_sheet(self)
 
-    def report(self, out: str | Path = "sac-seic-out", progress=no_progress) -> Path:
+    def report(self, out: str | Path = "sac-seic-out", progress=tqdm_progress) -> Path:
         "Write all results into a folder; the page to look at, `report.html`, is what comes back."
         from sac_seic.tool.report import check_out, write_results
         write_results(check_out(out), self, progress=progress)
@@ -219,9 +219,9 @@ def _map(found, progress=no_progress) -> np.ndarray | None:
 
 
 def _look(found, progress):
-    with progress(total=None, desc="Naming clusters"): _named(found)
     made = vars(found)  # where cached_property keeps what it made
     if "checks" not in made: made["checks"] = _checks(found, progress)
+    with progress(total=None, desc="Naming clusters"): _named(found)
     if "xy" not in made: made["xy"] = _map(found, progress)
 
 
@@ -246,7 +246,7 @@ def _smoothed(recipe: Recipe, v, t, n_clusters: int, seed: int, nbr, progress):
     both, sac = recipe.smooth["view"] == "both", recipe.estimator == "sac"
     k = max(recipe.smooth["k"], recipe.settings.get("k", 0))
     enough = nbr is not None and nbr.shape[1] >= min(k, len(v) - 1)
-    nbr_v = nbr if enough else nearest_neighbors(v, k, progress)
+    nbr_v = nbr[:, :k] if enough else nearest_neighbors(v, k, progress)
     nbr_t = nearest_neighbors(t, k, progress) if both or sac else None
     views = SmoothViews(n_clusters, random_state=seed, **recipe.smooth).fit(v, t, nbr_v, nbr_t, progress)
     given = {"start": views.labels_} | ({"nbr_v": nbr_v, "nbr_t": nbr_t} if sac else {})
@@ -284,6 +284,7 @@ def cluster_pairs(
     if recipe.smooth:
         views, given = _smoothed(recipe, v, t, n_clusters, seed, nbr, progress)
         v, t = views.v_, views.t_
+    elif recipe.estimator == "smooth": given = {"nbr_v": nbr}
     model = make_estimator(recipe, n_clusters, seed, device).fit(v, t, progress=progress, **given)
     p = _answer(recipe, model, v, t)
     labels, sure = (model.labels_, model.confidence_) if p is None else (p.argmax(axis=1), p.max(axis=1))

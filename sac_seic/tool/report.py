@@ -269,6 +269,9 @@ def page_data(
         seconds=seconds or {})
 
 # %% ../../nbs/tool/02_report.ipynb #write-results
+_LARGEST = 200_000 # images on a page
+
+
 def write_results(
     out: Path,             # an output folder that passed `check_out`
     found,                 # a Clustering; without its images there is no contact sheet
@@ -280,8 +283,10 @@ def write_results(
     out, started = Path(out), time.perf_counter()
     found.look(progress)
     sheet = None if found.images is None else _png(draw_sheet(found, progress))
-    write_page(out / "report.html", page_data(found, seconds), progress)
+    if len(found) <= _LARGEST: write_page(out / "report.html", page_data(found, seconds), progress)
+    else: (out / "report.html").unlink(missing_ok=True)  # one of an earlier result
     if sheet: write_atomic(out / "clusters.png", sheet)
+    else: (out / "clusters.png").unlink(missing_ok=True)
     labels = None if found.truth is None else [found.classes[c] for c in found.truth]
     rows = _csv(found.files, found.labels, found.names, found.confidence, _captions(found), labels)
     write_atomic(out / "assignments.csv", rows)
