@@ -101,8 +101,9 @@ def test_help(name):
 
 
 def test_missing_argument():
-    said = CliRunner().invoke(app, ["cluster"], prog_name="sac-seic")
+    said = CliRunner().invoke(app, ["embed"], prog_name="sac-seic")
     assert said.exit_code == 2 and said.stderr.startswith("Error: Missing")
+    assert "sac-seic cluster ~/Pictures -k 12" in CliRunner().invoke(app, ["cluster"], prog_name="sac-seic").stderr
 
 
 def test_command(work): assert "demo" in sac_seic_says(work, "--help")
