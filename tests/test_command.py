@@ -130,14 +130,15 @@ def test_true_interrupt(work, after):
     assert not (work / f"out-{cache.name}" / "run.json").exists()
 
 
-def on_a_terminal(work, columns, **more):
-    "Run with stdout and stderr on a pseudo-terminal of that width; return the exit code and everything it wrote."
+def on_a_terminal(work, columns, command=CLUSTER, typed=b"", **more):
+    "Run with stdout and stderr (and what is typed) on a pseudo-terminal of that width; return the exit code and everything it wrote."
     fcntl, pty, struct, termios = map(pytest.importorskip, ("fcntl", "pty", "struct", "termios"))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen([*COMMAND, *CLUSTER], cwd=work, env=environment(work, TERM="xterm-256color", **more),
-                               stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen([*COMMAND, *command], cwd=work, env=environment(work, TERM="xterm-256color", **more),
+                               stdin=theirs if typed else subprocess.DEVNULL, stdout=theirs, stderr=theirs)
     os.close(theirs)
+    if typed: os.write(ours, typed)
     written, finished = b"", time.monotonic() + 300
     while time.monotonic() < finished:
         if not select.select([ours], [], [], 1)[0]: continue
@@ -163,3 +164,24 @@ def test_terminal(work, columns):
 def test_no_color(work):
     code, written = on_a_terminal(work, 80, NO_COLOR="1")
     assert code == 0 and not COLOUR.search(written) and "words" in written
+
+
+def test_without_a_number_a_terminal_is_asked(work):
+    code, written = on_a_terminal(work, 80, ["cluster", "photos", "--method", "kmeans-image", "--out", "asked"], b"2\n")
+    assert code == 0 and "How many clusters?" in written
+    assert json.loads((work / "asked" / "run.json").read_text(encoding="utf-8"))["settings"]["n_clusters"] == 2
+
+
+def test_without_a_number_and_a_terminal_it_looks_for_one(work):
+    done = sac_seic(work, "cluster", "photos", "--method", "kmeans-image", "--out", "looked", "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 0 and said["k"]["k"] == said["settings"]["n_clusters"] and said["k"]["why"]
+
+
+def test_apply_asks_on_a_terminal(work):
+    assert sac_seic(work, *CLUSTER, "--out", "planned").returncode == 0
+    code, written = on_a_terminal(work, 80, ["apply", "planned", "sorted"], b"n\n")
+    assert code == 0 and "Do it?" in written and not (work / "sorted").exists()
+    code, written = on_a_terminal(work, 80, ["apply", "planned", "sorted"], b"y\n")
+    assert code == 0 and len(list((work / "sorted").rglob("*.png"))) == 24
+    assert sac_seic(work, "undo", "sorted").returncode == 0 and not (work / "sorted").exists()
