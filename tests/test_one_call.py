@@ -11,7 +11,9 @@ import sac_seic
 from sac_seic.data.files import no_progress
 from sac_seic.data.images import fashion_mnist_sample
 from sac_seic.evaluate import ari
+from sac_seic.models.captioners import FileCaptioner
 from sac_seic.models.presets import load_preset
+from sac_seic.recipes import RECIPES
 
 N = 30
 
@@ -125,3 +127,17 @@ def test_unlike_images_are_noted(found):
 def test_import_is_light():
     code = "import sys, sac_seic\nprint(sorted({'torch', 'sklearn', 'pandas', 'PIL'} & set(sys.modules)), callable(sac_seic.cluster))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["[]", "True"]
+
+
+def test_captions_from_a_list_are_for_the_listed_images_only(photos, sample, cache, tmp_path):
+    (tmp_path / "captions.csv").write_text("file,caption\n" + "".join(f"{i:02}.png,{sample.classes[c]}\n" for i, c in enumerate(sample.labels)))
+    listed = load_preset("mini", cache, captioner=FileCaptioner(tmp_path / "captions.csv"))
+    images_answer = RECIPES["sac-paper"].changed(epochs=2)
+    c = sac_seic.cluster(photos, 3, images_answer, models=listed, cache=cache, progress=no_progress)
+    c.save(tmp_path)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "later.png").write_bytes((photos / "03.png").read_bytes())
+    more = sac_seic.load(tmp_path, cache).add(tmp_path / "new", progress=no_progress)
+    assert len(more) == N + 1 and more.pairs.captions == [*c.pairs.captions, ""]
+    both = sac_seic.cluster(photos, 3, models=listed, cache=cache, progress=no_progress)
+    with pytest.raises(ValueError, match="came from a list"): both.predict(tmp_path / "new", progress=no_progress)

@@ -542,7 +542,11 @@ def _new_pairs(found: Clustering, images, models, captions: bool, progress):
     if text == "nouns":
         raise ValueError("Both views decide in this clustering, and nouns are retrieved for all images at "
                          "once: take captions.")
-    captions = captions and found.settings.get("text") == "captions"
+    listed = models is None and found.models.get("captioner", "").startswith("captions-file")
+    if text and listed:
+        raise ValueError("Both views decide in this clustering, and its captions came from a list: give "
+                         "models whose captioner has the new images' captions.")
+    captions = captions and found.settings.get("text") == "captions" and not listed
     speaks = bool(text or captions)
     models = models or found.preset or _reload_models(found, speaks)
     if not speaks: models = replace(models, captioner=None)
