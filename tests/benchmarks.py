@@ -1,6 +1,6 @@
 """How long does it take, next to the obvious alternative, in the same run:  python tests/benchmarks.py [NAME]
 
-embed, vit, neighbors, train, align, and only when named scale (a million embeddings, several minutes)."""
+embed, vit, neighbors, train, align, and only when named scale (a million embeddings, several minutes) and folder FOLDER K [GB] (all of a result)."""
 
 
 import os
