@@ -7,12 +7,12 @@ __all__ = ['CHECKED', 'check_clusters', 'Clustering', 'cluster_pairs', 'compare'
 
 # %% ../../nbs/tool/01_cluster.ipynb #imports
 import hashlib
-import io
 import json
 import os
 import warnings
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ def check_clusters(
     bad: int = 0,    # images that can't be read
 ):
     "Raise ValueError, in one sentence, where so few images can't be cut into so many clusters."
+    if not isinstance(n_clusters, Integral):
+        raise ValueError(f"The number of clusters is {n_clusters!r}: give a whole number, or 'auto'.")
     if n_clusters < 2: raise ValueError(f"The number of clusters is {n_clusters}: ask for at least 2.")
     if n_clusters <= n: return
     unread = f" that can be read ({bad} more cannot)" if bad else ""
@@ -119,7 +121,7 @@ class Clustering(_Seen):
         name, k = self.settings["recipe"]["name"], self.settings["n_clusters"]
         return f"Clustering of {len(self):,} images in {k} clusters ({name})"
 
-    def _repr_png_(self) -> bytes | None: return None if self.images is None else _png(self.plot())
+    def _repr_png_(self) -> bytes | None: return None if self.images is None else self.plot()._repr_png_()
 
     def table(self): # pandas.DataFrame, a row an image
         "Path, cluster, name, confidence, caption, and the label where one is known."
@@ -223,12 +225,6 @@ def _look(found, progress):
     if "checks" not in made: made["checks"] = _checks(found, progress)
     with progress(total=None, desc="Naming clusters"): _named(found)
     if "xy" not in made: made["xy"] = _map(found, progress)
-
-
-def _png(picture) -> bytes:
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return content.getvalue()
 
 # %% ../../nbs/tool/01_cluster.ipynb #kmeans
 def _settled(recipe: Recipe, text_from_image: bool) -> Recipe:
@@ -408,8 +404,9 @@ def _pairs(images, models, text, recipe, n_clusters, seed, **how):
 def _shared_neighbors(v, recipe: Recipe, n_clusters, progress) -> np.ndarray | None: # n×20
     "Neighbours by image, where k or the smoothing will ask for them."
     if len(v) < 3 or not (n_clusters == "auto" or recipe.smooth or recipe.estimator == "smooth"): return None
-    from sac_seic.pairs import nearest_neighbors
-    with progress(total=None, desc="Nearest neighbours"): return nearest_neighbors(v, 20, progress)
+    from sac_seic.pairs import EXACT_ROWS, nearest_neighbors
+    if len(v) > EXACT_ROWS: return nearest_neighbors(v, 20, progress)  # it says itself how far it is
+    with progress(total=None, desc="Nearest neighbours"): return nearest_neighbors(v, 20)
 
 
 def _choice(pairs, nbr, seed: int, progress): # a KChoice

@@ -271,13 +271,14 @@ def _cluster_rows(record: dict):
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
     sides = dict(cluster="right", name="left", size="right", confidence="right", words="left")
     for name, justify in sides.items():
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis",
-                         max_width=40 if name == "name" else None)
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
     largest = sorted(record["clusters"], key=lambda row: -row["size"])[:30]
+    room = max(_console().width - 33, 20)  # beside the numbers
+    named = min(room * 9 // 20, max((len(row["name"]) for row in largest), default=0))
     for row in sorted(largest, key=lambda row: row["cluster"]):
         sure = "–" if row["confidence"] is None else f"{row['confidence']:.2f}"
-        said = printable(", ".join(row["words"])) or "–"
-        table.add_row(str(row["cluster"]), printable(row["name"]), f"{row['size']:,}", sure, said)
+        said = printable(", ".join(row["words"]), room - named) or "–"
+        table.add_row(str(row["cluster"]), printable(row["name"], named), f"{row['size']:,}", sure, said)
     return table
 
 # %% ../../nbs/tool/05_command.ipynb #cell-029
@@ -293,8 +294,8 @@ def _remarks(record: dict, out: Path) -> list[str]:
     if empty: lines.append(f"{empty} of the clusters {'is' if empty == 1 else 'are'} empty.")
     scores = "  ".join(f"{name} {100 * score:.1f} %" for name, score in (record["metrics"] or {}).items())
     if scores: lines.append(f"Against the labels: {scores}")
-    if odd := ", ".join(f"{n:,} {kind}" for kind, n in record.get("odd", {}).items()):
-        lines.append(f"Look twice at: {odd}.")
+    if odd := ", ".join(f"{kind} {n:,}" for kind, n in record.get("odd", {}).items()):
+        lines.append(f"Look twice: {odd}.")
     copies = f", {count['copies']:,} of them copies of another one" if count["copies"] else ""
     lines.append(f"{count['clustered']:,} of {count['found']:,} images clustered{copies}.")
     if skipped:

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from .. import __version__
 from ..data.files import no_progress, write_atomic
 from ..data.images import ImageError, ImageSet
+from ..recipes import Recipe
 from .apply import make_plan, write_plan
 from .checks import odd_ones
 from .names import polite
@@ -251,10 +252,8 @@ def page_data(
 ) -> PageData:
     "All that the page shows."
     folder = getattr(found.images, "folder", None)
-    recipe = {name: x for name, x in found.settings["recipe"].items() if not isinstance(x, dict)}
-    for part, x in found.settings["recipe"].items():
-        if isinstance(x, dict): recipe |= {f"{part}.{name}": value for name, value in x.items()}
-    settings = {name: x for name, x in found.settings.items() if name != "recipe"}
+    recipe = Recipe(**found.settings["recipe"])
+    settings = {**found.settings, "recipe": recipe.name} | recipe.lines()
     return PageData(
         title=f"{len(found.labels):,} images in {found.settings['n_clusters']} clusters",
         folder=folder and os.path.abspath(folder), files=found.files,
@@ -265,7 +264,7 @@ def page_data(
         typical=[rows.tolist() for rows in found.typical],
         odd={} if found.checks is None else odd_ones(found.checks),
         k_curve=found.k_choice and found.k_choice.to_dict(), metrics=found.scores(), truth=found.truth,
-        classes=found.classes, recipe={name: str(x) for name, x in (settings | recipe).items()},
+        classes=found.classes, recipe={name: str(x) for name, x in settings.items()},
         seconds=seconds or {})
 
 # %% ../../nbs/tool/02_report.ipynb #write-results
