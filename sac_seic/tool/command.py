@@ -263,6 +263,14 @@ def _refuse(given: dict, why: str):
         raise _Mistake(f"--{name.replace('_', '-')} {why}.")
 
 # %% ../../nbs/tool/05_command.ipynb #cell-028
+_UNNAMED = "unnamed, looks like "
+
+
+def _brief(name: str) -> str:
+    "As the page's list has it: what an unnamed cluster looks like, with a question mark."
+    return f"{name.removeprefix(_UNNAMED)}?" if name.startswith(_UNNAMED) else name
+
+
 def _cluster_rows(record: dict):
     "The table of the largest clusters, for Rich."
     from rich import box
@@ -274,11 +282,12 @@ def _cluster_rows(record: dict):
         table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
     largest = sorted(record["clusters"], key=lambda row: -row["size"])[:30]
     room = max(_console().width - 33, 20)  # beside the numbers
-    named = min(room * 9 // 20, max((len(row["name"]) for row in largest), default=0))
+    named = min(room * 9 // 20, max((len(_brief(row["name"])) for row in largest), default=0))
     for row in sorted(largest, key=lambda row: row["cluster"]):
         sure = "–" if row["confidence"] is None else f"{row['confidence']:.2f}"
         said = printable(", ".join(row["words"]), room - named) or "–"
-        table.add_row(str(row["cluster"]), printable(row["name"], named), f"{row['size']:,}", sure, said)
+        name = printable(_brief(row["name"]), named)
+        table.add_row(str(row["cluster"]), name, f"{row['size']:,}", sure, said)
     return table
 
 # %% ../../nbs/tool/05_command.ipynb #cell-029
@@ -291,6 +300,8 @@ def _remarks(record: dict, out: Path) -> list[str]:
         lines.append(f"{k['k']} clusters{other}{', but unsure' if k['unsure'] else ''}: {k['why']}")
     hidden, empty = len(record["clusters"]) - 30, sum(row["size"] == 0 for row in record["clusters"])
     if hidden > 0: lines.append(f"The {hidden} smaller clusters are in run.json.")
+    if any(row["name"].startswith(_UNNAMED) for row in record["clusters"]):
+        lines.append("With a question mark: no name fits well enough, this is what it looks like.")
     if empty: lines.append(f"{empty} of the clusters {'is' if empty == 1 else 'are'} empty.")
     scores = "  ".join(f"{name} {100 * score:.1f} %" for name, score in (record["metrics"] or {}).items())
     if scores: lines.append(f"Against the labels: {scores}")
