@@ -33,7 +33,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["sac_seic", "sac_seic.*"]),
-    package_data={"sac_seic": ["*.png", "*.json", "*.txt", "*.gz", "*LICENSE*", "data/*"], "sac_seic.tool": ["*.js", "*.css", "*.html"]},
+    package_data={"sac_seic": ["*.png", "*.json", "*.txt", "*.gz", "*LICENSE*", "data/*", "experiments/*"], "sac_seic.tool": ["*.js", "*.css", "*.html"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
