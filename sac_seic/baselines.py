@@ -16,6 +16,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .data.files import tqdm_progress
@@ -56,15 +57,24 @@ class _Baseline(ClusterMixin, BaseEstimator):
         return self.fit(v, t, **more).labels_
 
 # %% ../nbs/10_baselines.ipynb #km
+def _takes_new_rows(model) -> bool:
+    if model.views != "averaged": return True
+    raise AttributeError("With views='averaged' new images have no place, as the fitted ones, among which "
+                         "their neighbours would be, are not kept: take other views.")
+
+
 @dataclass(eq=False, repr=False)
 class KMeansViews(_Baseline):
-    """k-means of unit rows: of the image embeddings, of the text embeddings, or of both side by side.
+    """k-means of unit rows: of image or text embeddings, both side by side, or text averaged over neighbours.
 
+    With `views="averaged"` each row is the mean of t over the k nearest neighbours of v, its own t left out.
     `fit` sets `labels_` (n int64), `confidence_` (n float32 in [0, 1]), `kmeans_` (scikit-learn's KMeans).
+    Where views is "averaged" there is no `predict`.
     """
     n_clusters: int # c
     _: KW_ONLY
-    views: str = "image" # or "text", or "both"
+    views: str = "image" # or "text", "both", "averaged"
+    k: int = 20 # neighbours of an image; no effect but where views is "averaged"
     n_init: int = 10 # restarts, of which the best is kept
     random_state: int | None = 0 # None: another seed each time
 
@@ -74,8 +84,9 @@ class KMeansViews(_Baseline):
         progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
     ):
         "Find the centres. Raises `ValueError` for settings or input that can't be."
-        x = self._rows(v, t)
-        _check(self, t if self.views == "text" else v, len(x))
+        rows = _views(self.views, v, t)
+        _check(self, t if self.views == "text" else v, len(rows[0]))
+        x = _averaged(*rows, self.k, progress) if self.views == "averaged" else np.hstack(rows)
         with progress(total=1, desc="Running k-means") as bar:
             self.kmeans_ = KMeans(self.n_clusters, n_init=self.n_init, random_state=self.seed_).fit(x)
             self.confidence_ = margin(self.kmeans_.transform(x))
@@ -83,11 +94,13 @@ class KMeansViews(_Baseline):
         self.labels_ = self.kmeans_.labels_.astype(np.int64)
         return self
 
+    @available_if(_takes_new_rows)
     def predict(self, v, t=None) -> np.ndarray: # clusters, n int64
         "The nearest centre of each row; the same views as in `fit`."
         x = self._fitting(v, t)
         return self.kmeans_.predict(x).astype(np.int64)
 
+    @available_if(_takes_new_rows)
     def predict_confidence(self, v, t=None) -> np.ndarray: # n float32
         "`confidence_` of new rows."
         x = self._fitting(v, t)
@@ -95,23 +108,33 @@ class KMeansViews(_Baseline):
 
     def _fitting(self, v, t) -> np.ndarray:
         check_is_fitted(self)
-        x, d = self._rows(v, t), self.kmeans_.n_features_in_
+        x, d = np.hstack(_views(self.views, v, t)), self.kmeans_.n_features_in_
         check_features(self, t if self.views == "text" else v, reset=False)
         if self.views == "both": check_width(self, np.asarray(t), d - self.n_features_in_)
         return x
 
-    def _rows(self, v, t) -> np.ndarray: return _views(self.views, v, t)
-
 # %% ../nbs/10_baselines.ipynb #km-views
-def _views(views: str, v, t) -> np.ndarray:
-    "The unit rows that k-means sees."
-    chosen = {"image": {"v": v}, "text": {"t": t}, "both": {"v": v, "t": t}}.get(views)
-    if chosen is None: raise ValueError(f"views is {views!r}; it must be 'image', 'text' or 'both'.")
+_WORDS = {"image": "v", "text": "t", "both": "vt", "averaged": "vt"}
+_BLOCK = 1024 # rows whose neighbours are in memory at a time
+
+
+def _views(views: str, v, t) -> list[np.ndarray]:
+    "The unit rows of every view that k-means asks for."
+    if views not in _WORDS:
+        raise ValueError(f"views is {views!r}; it must be 'image', 'text', 'both' or 'averaged'.")
+    chosen = {name: {"v": v, "t": t}[name] for name in _WORDS[views]}
     for name, x in chosen.items():
         if x is None: raise ValueError(f"views is {views!r}, but {name} is missing: give it, or other views.")
     rows = [_unit(x, name) for name, x in chosen.items()]
-    if len({len(x) for x in rows}) == 1: return np.hstack(rows)
+    if len({len(x) for x in rows}) == 1: return rows
     raise ValueError(f"There are {len(v)} image embeddings but {len(t)} text embeddings; they must be pairs.")
+
+
+def _averaged(v: np.ndarray, t: np.ndarray, k: int, progress) -> np.ndarray: # n×d_t, unit rows
+    "Mean of t over the k nearest neighbours of v, at length 1."
+    near = nearest_neighbors(v, k, progress)
+    blocks = range(0, len(near), _BLOCK)
+    return _unit(np.concatenate([t[near[i:i + _BLOCK]].mean(axis=1) for i in blocks]), "t")
 
 # %% ../nbs/10_baselines.ipynb #sp-graph
 def _links(v, k: int = 15, progress=tqdm_progress) -> sp.csr_array: # n×n float64, symmetric

@@ -167,6 +167,8 @@ _LIST = [
         {"views": "text", "n_init": 10}, nouns=_OUR_NOUNS),
     _of("kmeans-both", "k-means of both, side by side", "kmeans", _CAPTIONS,
         {"views": "both", "n_init": 10}, nouns=_OUR_NOUNS),
+    _of("kmeans-averaged", "k-means of text averaged over the pictures' neighbours", "kmeans", _CAPTIONS,
+        {"views": "averaged", "k": 20, "n_init": 10}, nouns=_OUR_NOUNS),
     _of("kmeans-smooth", "k-means after smoothing", "smooth", (), _SMOOTH | {"view": "image"}),
     _of("umap-ward", "UMAP, then Ward", "umap-ward", (), {"k": 30, "n_components": 50}),
     _of("spectral", "Spectral clustering of the neighbour graph", "spectral", (), {"k": 15})]
