@@ -63,10 +63,11 @@ def kmeans_accuracy(
     x: np.ndarray, # n×d
     y: np.ndarray, # n classes, 0 to c - 1
     seeds=(0, 1),
+    restarts: int = 10, # with each seed
 ) -> float: # between 0 and 1
-    "Mean accuracy of k-means (10 restarts each, the true number of clusters) over fixed seeds."
+    "Mean accuracy of k-means (with the true number of clusters) over fixed seeds."
     from sklearn.cluster import KMeans
-    kmeans = [KMeans(y.max() + 1, n_init=10, random_state=seed) for seed in seeds]
+    kmeans = [KMeans(y.max() + 1, n_init=restarts, random_state=seed) for seed in seeds]
     return float(np.mean([accuracy(y, one.fit_predict(x)) for one in kmeans]))
 
 
@@ -75,12 +76,12 @@ def _noisy(signal: np.ndarray, spread: np.ndarray, scale: float, offset: np.ndar
     return _unit(x + np.sqrt((x**2).sum(axis=1).mean()) * offset).astype(np.float32)
 
 
-def _calibrate(signal, spread, offset, y, target: float) -> tuple[np.ndarray, float]: # rows, their accuracy
+def _calibrate(signal, spread, offset, y, target: float, restarts: int): # rows, their accuracy
     "Bisection on the noise scale; of all that was tried, the nearest to the target."
     low, high, best = 0.0, 8.0, (None, np.inf)
     for _ in range(14):
         x = _noisy(signal, spread, scale := (low + high) / 2, offset)
-        reached = kmeans_accuracy(x, y)
+        reached = kmeans_accuracy(x, y, restarts=restarts)
         if abs(reached - target) < abs(best[1] - target): best = x, reached
         if abs(best[1] - target) < 0.003: break
         low, high = (scale, high) if reached > target else (low, scale)
@@ -90,13 +91,14 @@ def _calibrate(signal, spread, offset, y, target: float) -> tuple[np.ndarray, fl
 TOLERANCE = 0.01 # how far from its target an accuracy may end
 
 
-def _view(name, y, z, looks, target, geometry, ambiguity, dim, rng) -> np.ndarray: # n×dim
+def _view(name, y, z, looks, target, geometry, ambiguity, dim, restarts, rng) -> np.ndarray: # n×dim
     "One view: means, spread, the right noise, then a random turn into `dim` dimensions."
     c, reached = looks.shape[1], []
     for _ in range(8):
         means = class_means(c, **geometry, rng=rng)
         offset = _unit(rng.normal(size=(1, LATENT)))
-        x, acc = _calibrate(means[y], _spread(y, z, looks, means, ambiguity, rng), offset, y, target)
+        spread = _spread(y, z, looks, means, ambiguity, rng)
+        x, acc = _calibrate(means[y], spread, offset, y, target, restarts)
         reached.append(acc)
         if abs(acc - target) <= TOLERANCE:
             return (x @ np.linalg.qr(rng.normal(size=(dim, LATENT)))[0].T).astype(np.float32)
@@ -149,6 +151,7 @@ def simulate_pairs(
     mixture: float = 1.0, # share of the other image's caption in a wrong one
     group_size: int = 2, # classes in a group of similar ones
     sizes=None, # images in each class; None: all alike
+    restarts: int = 10, # of k-means while the noise is set; 1 is enough where there are hundreds of classes
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # v n×d_v, t n×d_t, float32 rows of length 1; y, n classes
     """Simulated image and text embeddings on which k-means has a set accuracy.
 
@@ -163,5 +166,5 @@ def simulate_pairs(
     for name, rng, target, dim in [("images", image, image_accuracy, dims[0]),
                                    ("captions", text, text_accuracy, dims[1])]:
         own = np.sqrt(shared) * common + np.sqrt(1 - shared) * draw(rng)
-        views.append(_view(name, y, own[:, :5], own[:, 5:], target, geometry, ambiguity, dim, rng))
+        views.append(_view(name, y, own[:, :5], own[:, 5:], target, geometry, ambiguity, dim, restarts, rng))
     return views[0], swap_captions(views[1], wrong_captions, captions, mixture), y
