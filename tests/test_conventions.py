@@ -35,7 +35,7 @@ def twice(cls, **defaults):
         if hasattr(cls, "transform"):
             def transform(self, X): return super().transform(X, X)[0]
             def fit_transform(self, X, y=None): return self.fit(X).transform(X)
-    Twice.__name__ = Twice.__qualname__ = f"Twice{cls.__name__}"
+    Twice.__name__ = Twice.__qualname__ = f"Twice{cls.__name__}{defaults.get('views', '').title()}"
     globals()[Twice.__name__] = Twice # where pickle looks for it
     return Twice(**defaults)
 
@@ -43,7 +43,8 @@ def twice(cls, **defaults):
 ESTIMATORS = [
     twice(SAC, k=3, max_steps=2), twice(SEIC, projection_dim=4, max_steps=2), twice(TAC, k=3, epochs=10, lr=0.01),
     twice(SCAN, k=3, n_heads=2, epochs=3), twice(TEMI, k=3, n_heads=2, epochs=1),
-    twice(TURTLE, steps=2, inner_steps=1), twice(KMeansViews, n_init=1), twice(SmoothViews, k=3, n_init=1),
+    twice(TURTLE, steps=2, inner_steps=1), twice(KMeansViews, n_init=1),
+    twice(KMeansViews, views="averaged", k=3, n_init=1), twice(SmoothViews, k=3, n_init=1),
     twice(SpectralClusters), twice(UMAPWard, k=5, n_components=2)]
 
 

@@ -22,11 +22,12 @@ MAKE = {
     "SCAN": lambda c, k: SCAN(c, k=k, n_heads=2, epochs=1), "TEMI": lambda c, k: TEMI(c, k=k, n_heads=2, epochs=1),
     "TURTLE": lambda c, k: TURTLE(c, steps=2, inner_steps=1), "k-means": lambda c, k: KMeansViews(c, n_init=1),
     "k-means both": lambda c, k: KMeansViews(c, views="both", n_init=1),
+    "k-means averaged": lambda c, k: KMeansViews(c, views="averaged", k=k, n_init=1),
     "smooth": lambda c, k: SmoothViews(c, k=k, n_init=1),
     "smooth both": lambda c, k: SmoothViews(c, k=k, n_init=1, dims=k, view="both"),
     "spectral": lambda c, k: SpectralClusters(c, k=k)}
 SHORT = {"sac": {"max_steps": 2}, "seic-align": {"max_steps": 2}, "kmeans-smooth": {}, "kmeans-image": {},
-         "kmeans-both": {}}
+         "kmeans-both": {}, "kmeans-averaged": {}}
 ERRORS = ValueError, TypeError
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")] # scikit-learn's of fewer distinct rows than clusters, for one
 

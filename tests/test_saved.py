@@ -223,7 +223,7 @@ def test_no_folder_is_refused(tmp_path):
 
 
 def test_what_cannot_predict_is_refused(tmp_path):
-    for model in (SpectralClusters(3), UMAPWard(3)):
+    for model in (SpectralClusters(3), UMAPWard(3), KMeansViews(3, views="averaged").fit(V, T)):
         with pytest.raises(ValueError, match="can't cluster new images") as error:
             save_model(tmp_path / "x", model=model, settings={}, more={})
         one_sentence(error)
