@@ -250,9 +250,10 @@ def write_moves(data: Path, work: Path):
     of, half, found = _cifar(data, work), 500, []
     for part, rows in ("flip", slice(half)), ("crop", slice(half, None)):
         angle, _ = moves(of["v"][of["of"][rows]], of["near_v"][rows])
-        text, same = moves(of["t"][of["of"][rows]], of["near_t"][rows])[0], of["same"][rows]
+        same = of["same"][rows]
+        text = moves(of["t"][of["of"][rows]][~same], of["near_t"][rows][~same])[0]
         found.append(dict(change=part, images=half, angle_v=np.degrees(np.median(angle)), captions_changed=1 - same.mean(),
-                          angle_t=np.degrees(np.median(text[~same]))))
+                          angle_t=np.degrees(np.median(text))))
     kept = {name: ((of[name] @ _narrow(of[name], WIDTH))**2).sum(axis=1).mean() for name in "vt"}
     pd.DataFrame(found).assign(kept_v=kept["v"], kept_t=kept["t"]).to_csv(NBS / "scale_moves.csv", index=False, float_format="%.4f")
 
