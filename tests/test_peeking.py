@@ -132,7 +132,7 @@ def relabelled(images, kind: str):
 
 
 def once(f):
-    "A function of one array that is worked out once for equal arrays: of 1,280 columns in each of the runs here."
+    "The same function, worked out once for equal arrays: those of 1,280 columns are slow, and each run has them again."
     known = {}
 
     def of(x, *more, **named):
