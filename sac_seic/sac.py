@@ -18,7 +18,7 @@ from sac_seic.models.heads import (
     BLOCK, TwoHeads, begin_fit, block_by_block, check_start, kmeans_clusters, neighbor_rows, one_thread,
     random_heads)
 from .pairs import nearest_neighbors
-from .sac_losses import NeighborMeans, four_neighbor_means, neighbor_mean, sac_objective
+from .sac_losses import NeighborMeans, neighbor_mean, sac_objective
 
 # %% ../nbs/04_sac.ipynb #cell-007
 class ClusterHead(nn.Module):
@@ -66,26 +66,31 @@ def kmeans_start(
     return start
 
 # %% ../nbs/04_sac.ipynb #cell-016
+def _four_means(over_text: torch.Tensor, over_image: torch.Tensor) -> NeighborMeans:
+    "From the averages of [p|q], B×2c, over the neighbours by text and by image."
+    c = over_text.shape[1] // 2
+    return NeighborMeans(p_bar_text=over_text[:, :c], q_bar_image=over_image[:, c:],
+                         q_bar_text=over_text[:, c:], p_bar_image=over_image[:, :c])
+
+
 class _Bank:
     "Every image's last assignments [p|q], n×2c, without gradient; a batch refreshes its own rows."
-    def __init__(self, rows): self.rows, self.c = rows, rows.shape[1] // 2
+    def __init__(self, rows): self.rows = rows
 
     def means(self, index, p, q, nbr_t, nbr_v) -> NeighborMeans:
         self.rows[index] = torch.cat([p, q], dim=1).detach()
-        over_text, over_image = neighbor_mean(self.rows, nbr_t), neighbor_mean(self.rows, nbr_v)
-        c = self.c
-        return NeighborMeans(p_bar_text=over_text[:, :c], q_bar_image=over_image[:, c:],
-                             q_bar_text=over_text[:, c:], p_bar_image=over_image[:, :c])
+        return _four_means(neighbor_mean(self.rows, nbr_t), neighbor_mean(self.rows, nbr_v))
 
 
 def _exact_means(heads, v, t, nbr_t, nbr_v) -> NeighborMeans:
     "The four means with the heads as they are now, gradient through every neighbour."
     near = torch.cat([nbr_t, nbr_v])
-    if near.device.type == "cpu": rows, place = near.unique(return_inverse=True) # each neighbour once
+    if near.numel() >= 2 * len(v): rows, place = slice(None), near # nearly all images: simply all of them
+    elif near.device.type == "cpu": rows, place = near.unique(return_inverse=True) # each neighbour once
     else: # a GPU would make us wait to hear how many they are: each as often as it comes
         rows, place = near.flatten(), torch.arange(near.numel(), device=near.device).view_as(near)
-    p, q = heads[0](v[rows]), heads[1](t[rows])
-    return four_neighbor_means(p, q, *place.split(len(nbr_t)))
+    both = torch.cat([heads[0](v[rows]), heads[1](t[rows])], dim=1) # [p|q]
+    return _four_means(*neighbor_mean(both, place).split(len(nbr_t)))
 
 # %% ../nbs/04_sac.ipynb #cell-023
 def _batches(n: int, batch_size: int, generator: torch.Generator, device: torch.device):

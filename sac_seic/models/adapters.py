@@ -85,10 +85,12 @@ class _Student(nn.Module):
         for name, value in (("mean", mean), ("std", std)):
             self.register_buffer(name, 255 * torch.tensor(value)[:, None, None], persistent=False)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor: # B×d, rows of length 1
         v = self.encoder(((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
         if not torch.is_tensor(v): v = v.image_embeds if hasattr(v, "image_embeds") else v.pooler_output
-        return self.head.logits(F.normalize(v.float(), dim=1))
+        return F.normalize(v.float(), dim=1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor: return self.head.logits(self.embed(pixels))
 
     def trained(self) -> dict[str, nn.Parameter]:
         "What stage 2 moves: the adapters and the head."

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -265,10 +266,16 @@ _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
 
 
 def _begin():
-    "Of a worker: leave interruptions to the parent, use one thread."
+    "Of a worker: leave interruptions to the parent, end when it ends, use one thread."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
     torch.set_num_threads(1)
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _work(run: Run, source: Source, folder: Path) -> str | None: # what went wrong, in one sentence
