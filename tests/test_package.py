@@ -67,7 +67,7 @@ ORDER = """data.files data.images data.benchmarks data.shards data.neighbors dat
     models.captions models.classic models.rows models.heads models.wordnet captioning models.presets pairs smoothing sac_losses sac nouns seic_losses seic
     models.adapters enhance baselines rivals recipes evaluate simulate
     tool.names tool.choose_k tool.checks tool.map tool.page tool.apply tool.tables tool.saved tool.embed
-    tool.doctor tool.widgets tool.report tool.cluster tool.command""".split()
+    tool.doctor tool.widgets tool.experiments tool.report tool.cluster tool.runs tool.reproduce tool.command""".split()
 FLOOR = set(ORDER[ORDER.index("tool.names"):ORDER.index("tool.report")])  # side by side: none imports another
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RecipeName', 'app', 'Text', 'PresetName', 'demo', 'cluster', 'predict', 'add', 'apply', 'undo', 'embed', 'datasets',
-           'doctor', 'cache', 'main']
+           'reproduce', 'doctor', 'cache', 'main']
 
 # %% ../../nbs/tool/05_command.ipynb #cell-003
 import json
@@ -647,6 +647,46 @@ def datasets(
         if name in BENCHMARKS and folder is None:
             raise _Mistake(f"Where should {name} go? Give a folder: sac-seic datasets {name} FOLDER.")
         _print(f"{name} is in {download(name, folder or Path(), progress=stages)}\n")
+
+# %% ../../nbs/tool/05_command.ipynb #options-reproduce
+_Which = Annotated[str, typer.Argument(metavar="NAME", help=(
+    "sac-table-4, for one; all; or a .toml file of your own. The names are in the docs."), show_default=False)]
+_Several = lambda help: Annotated[Optional[list[str]], _option(help + " Can be given several times.", metavar="NAME")]
+_DataDir = _name("Folder with the data sets, each in a folder of its name.", Path, metavar="DIR")
+_Jobs = Annotated[Optional[int], _option("Processes; without it one a core, or one with a GPU.", min=1)]
+_Seeds = Annotated[Optional[int], _option("How many seeds; without it what the experiment says.", min=1)]
+
+
+@app.command()
+def reproduce(
+    name: _Which,
+    preset: _Preset = None,
+    data: _Several("A data set; fashion-mnist is the sample that comes with the package.") = None,
+    data_dir: _DataDir = None,
+    image_encoder: _Several("mini or classic; with the preset paper as for cluster.") = None,
+    recipe: _Several("One of the experiment's recipes.") = None,
+    seeds: _Seeds = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs and tables.")] = Path("sac-seic-reproduced"),
+    jobs: _Jobs = None,
+    models_dir: _Models = None,
+    device: _Device = None,
+    dry_run: _Flag("Only list the runs and how long they will take.", "--dry-run") = False,
+    report: _Flag("Also write report.json: numbers, hashes and hardware, to send back.", "--report") = False,
+):
+    "Run a table or a figure of the papers, beside the printed numbers.\n\nThe same command again goes on where it was."
+    stages = _Stages()
+    kept = f"; finished runs are in '{out / 'runs'}', so run the same command again to go on"
+    with _one_sentence(stages, out, kept), _own_warnings():
+        from sac_seic.tool.reproduce import Source, choose_experiments, dry_run_lines, plan_all, run_all
+        source = Source(*(x and str(x.absolute()) for x in (data_dir, models_dir)), device or "auto")
+        chosen = dict(preset=preset.value if preset else "mini", data=data or None, encoders=image_encoder or None,
+                      recipes=recipe or None, seeds=seeds)
+        experiments = choose_experiments(name)
+        plans, left_out = plan_all(experiments, source, **chosen)
+        if left_out: _say(f"{', '.join(left_out)} left out: not in --data-dir.", "Note: ", "bold yellow")
+        if dry_run: return _print("\n".join(dry_run_lines(plans, out, jobs)) + "\n")
+        files = run_all(experiments, plans, out, source, jobs, report, progress=stages)
+    _print("".join(f"{path}\n" for path in files))
 
 # %% ../../nbs/tool/05_command.ipynb #options-7
 @app.command()

@@ -91,13 +91,13 @@ def load_experiment(
     "Read an experiment. Raises ValueError, in one sentence, for a name or a file that can't be."
     own = str(name).endswith(".toml")
     if not own and name not in experiment_names():
-        raise ValueError(f"There is no experiment {str(name)!r}: choose among {', '.join(experiment_names())}, "
-                         "or give a .toml file.")
+        raise ValueError(f"There is no experiment {str(name)!r}: choose among "
+                         f"{', '.join(experiment_names())}, or give a .toml file.")
     source = Path(name) if own else _FOLDER / f"{name}.toml"
-    try: return _experiment(Path(str(name)).name.removesuffix(".toml"), tomllib.loads(source.read_text("utf-8")))
+    try: return _experiment(Path(source.name).stem, tomllib.loads(source.read_text("utf-8")))
     except OSError as e: raise ValueError(f"{source} can't be read ({e.strerror}): check the path.") from e
     except (ValueError, TypeError, KeyError) as e:
-        said = str(e).replace("_row() ", "").replace("Experiment.__init__() ", "").replace("Row.__init__() ", "")
+        said = str(e).split("() ", 1)[-1] # without the name of a function of ours
         raise ValueError(f"{source} is not an experiment ({said}): see the docs page on experiments.") from e
 
 # %% ../../nbs/tool/16_experiments.ipynb #load-parts
@@ -197,18 +197,18 @@ def plan(
     if preset not in e.preset: raise ValueError(f"{e.name} has no settings for the preset {preset!r}.")
     known = {row.recipe for row in e.rows} | set(e.recipes)
     if unknown := [name for name in recipes or () if name not in known]:
-        raise ValueError(f"{e.name} does not run {unknown[0]!r}: choose among {', '.join(sorted(known - {None}))}.")
+        raise ValueError(f"{e.name} does not run {unknown[0]!r}: choose among "
+                         f"{', '.join(sorted(known - {None}))}.")
     settings, found = e.preset[preset], []
     where = product(data or settings["data"], encoders or settings["image_encoders"])
     for name, encoder in where:
         rows = [x for row in e.rows if preset in row.presets for x in _recipes_of(e, row, preset, recipes)]
-        rows = [x for x in rows if encoder != "classic" or not x[2].second] # it has no network to train
+        rows = [x for x in rows if _possible(*x, encoder)]
         for row, group, recipe in rows + _controls(e, rows):
             text = (row.text or e.text) if recipe.texts else None
-            noise = row.noise if text == "captions" else 0.0
-            captioner = row.captioner if text == "captions" else None
-            found += [(row.name, group, Run(recipe, text, name, preset, encoder, seed, noise, row.loss, captioner))
-                      for seed in range(seeds or e.seeds)]
+            of = {"noise": row.noise, "captioner": row.captioner} if text == "captions" else {}
+            run = Run(recipe, text, name, preset, encoder, 0, loss=row.loss, **of)
+            found += [(row.name, group, replace(run, seed=seed)) for seed in range(seeds or e.seeds)]
     return found
 
 # %% ../../nbs/tool/16_experiments.ipynb #plan-parts
@@ -218,8 +218,15 @@ def _recipes_of(e: Experiment, row: Row, preset: str, recipes) -> list[tuple[Row
             for name in ([row.recipe] if row.recipe else e.recipes) if not recipes or name in recipes]
 
 
+def _possible(row: Row, group: str, recipe: Recipe, encoder: str) -> bool:
+    "`classic` has no network to train; heads on smoothed embeddings can't go on with stage 1's loss."
+    if recipe.second and encoder == "classic": return False
+    return row.loss == "self" or bool(recipe.second and not recipe.smooth)
+
+
 def _changed(e: Experiment, row: Row, recipe: Recipe, preset: str) -> Recipe:
-    recipe = replace(recipe.changed(**row.change), nouns={**recipe.nouns, **row.nouns} if recipe.nouns else {})
+    nouns = {**recipe.nouns, **row.nouns} if recipe.nouns else {}
+    recipe = replace(recipe.changed(**row.change), nouns=nouns)
     if not recipe.second or row.second is False: return replace(recipe, second=None)
     return replace(recipe, second={**recipe.second, **e.preset[preset].get("second", {}), **row.second})
 
@@ -237,5 +244,6 @@ def _controls(e: Experiment, rows) -> list[tuple[Row, str, Recipe]]:
             seen.add(what)
             said = [text] * (text != e.text) + [f"noise {row.noise:.0%}"] * bool(row.noise)
             title = ", ".join([control.title, *(said if control.texts else [])])
-            found.append((Row(title, text=text, noise=row.noise, captioner=row.captioner), "control", control))
+            like = Row(title, text=text, noise=row.noise, captioner=row.captioner)
+            found.append((like, "control", control))
     return found

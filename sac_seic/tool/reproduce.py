@@ -4,26 +4,24 @@
 
 # %% auto #0
 __all__ = ['SETTING', 'START', 'NOT_THEIRS', 'summarise', 'differences', 'as_markdown', 'mean_and_sd', 'interval', 'draw',
-           'draw_tsne', 'write_tables', 'report']
+           'draw_tsne', 'write_tables', 'choose_experiments', 'plan_all', 'run_all', 'dry_run_lines', 'spent', 'report']
 
 # %% ../../nbs/tool/18_reproduce.ipynb #imports
 import datetime
-import hashlib
 import io
 import json
 import platform
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import sac_seic
-from ..data.files import write_atomic
+from ..data.files import tqdm_progress, write_atomic
 from ..evaluate import interquartile_mean, paired_difference
 from .doctor import devices, versions
-from .experiments import Experiment, Run, printed, printed_accuracy
-from .runs import kept_clusters, kept_row
+from .experiments import Experiment, Run, experiment_names, load_experiment, plan, printed_accuracy
+from .runs import Source, check_data, estimate, kept_clusters, kept_row, run_missing
 
 # %% ../../nbs/tool/18_reproduce.ipynb #summary
 SETTING = ["preset", "encoder", "data"] # what a table is for
@@ -60,14 +58,16 @@ def differences(
     folder: Path,                        # of finished runs
 ) -> pd.DataFrame: # a line for each pair that is compared; differences in points of accuracy
     "Each row less the whole, the whole less each control, and each row less its own start."
-    runs = {}
+    runs, lines = {}, [] # setting to row to seed to run
     for row, group, run in planned:
-        if kept_row(folder, run): runs.setdefault((run.preset, run.encoder, run.data), {}).setdefault((group, row), {})[run.seed] = run
-    lines = []
+        if kept_row(folder, run) is None: continue
+        some = runs.setdefault((run.preset, run.encoder, run.data), {})
+        some.setdefault((group, row), {})[run.seed] = run
+    names = ["experiment", *SETTING, "group", "row", "against"]
     for where, some in runs.items():
-        for (group, row), (other_group, other) in _compared(e, some):
-            found = _difference(some[group, row], some.get((other_group, other)), folder)
-            if found: lines.append(dict(zip(["experiment", *SETTING, "group", "row", "against"], [e.name, *where, group, row, other])) | found)
+        for one, other in _compared(e, some):
+            found = _difference(some[one], some.get(other), folder)
+            if found: lines.append(dict(zip(names, [e.name, *where, *one, other[1]])) | found)
     return pd.DataFrame(lines)
 
 
@@ -75,18 +75,20 @@ START = "its own start"
 
 
 def _compared(e: Experiment, some: dict):
-    "Which pairs of rows, each (group, row), one table compares."
-    own = [(group, row) for group, row in some if group != "control"]
+    "Which pairs of rows, each (group, row), a table compares; a control is damaged as the row is."
+    first = {name: next(iter(runs.values())) for name, runs in some.items()} # a run of each row
     controls = [name for name in some if name[0] == "control"]
-    for group, row in own:
-        if row != e.whole: yield (group, row), (group, e.whole)
-        yield (group, row), (group, START)
-        if row == e.whole or not e.recipes: yield from (((group, row), name) for name in controls)
-    if e.name == "sac-table-3": # what damaged captions do to methods without the weights
-        plain = {row.split(", noise")[0]: (group, row) for group, row in controls if "noise" not in row}
-        for group, row in controls:
-            if "noise" in row: yield (group, row), plain[row.split(", noise")[0]]
-        for group, row in own: yield from (((group, row), name) for name in controls if row != e.whole and name[1].endswith(f"noise {row.replace(' ', '')}"))
+    for one in some:
+        group, row = one
+        if group == "control":
+            clean = [x for x in controls if first[x].recipe == first[one].recipe and first[x].text == first[one].text
+                     and not first[x].noise and first[one].noise]
+            yield from ((one, x) for x in clean)
+            continue
+        if row != e.whole: yield one, (group, e.whole)
+        yield one, (group, START)
+        if e.recipes and row != e.whole and not first[one].noise: continue
+        yield from ((one, x) for x in controls if not first[x].text or first[x].noise == first[one].noise)
 
 
 def _difference(runs: dict, others: dict | None, folder: Path) -> dict | None:
@@ -102,8 +104,8 @@ def _difference(runs: dict, others: dict | None, folder: Path) -> dict | None:
             "classes_low": classes.low, "classes_high": classes.high, "classes_verdict": classes.verdict}
 
 # %% ../../nbs/tool/18_reproduce.ipynb #md
-NOT_THEIRS = ("**Not comparable with the printed numbers:** other images, other models. The preset `mini` saw ImageNet's labels, "
-              "its image encoder and its captioner both. Compare rows with rows.")
+NOT_THEIRS = ("**Not comparable with the printed numbers:** other images, other models. The preset `mini` saw "
+              "ImageNet's labels, its image encoder and its captioner both. Compare rows with rows.")
 
 
 def as_markdown(e: Experiment, table: pd.DataFrame, gaps: pd.DataFrame, missing: int = 0, notes=()) -> str:
@@ -113,19 +115,20 @@ def as_markdown(e: Experiment, table: pd.DataFrame, gaps: pd.DataFrame, missing:
     if not len(table): return "\n".join([*lines, "Nothing has run yet.", ""])
     if (table.preset == "mini").any(): lines += [NOT_THEIRS, ""]
     if e.needs: lines += [f"Not run: {e.needs}", ""]
-    lines += ["ACC in per cent: mean ± standard deviation over the seeds, and the mean of the middle half. Differences in points, "
-              "with 95 % intervals over seeds and images, and over seeds and classes.", ""]
+    lines += ["ACC in per cent: mean ± standard deviation over the seeds, and the mean of the middle half. "
+              "Differences in points, with 95 % intervals over seeds and images, and over seeds and classes.", ""]
     paper = printed_accuracy(e) if "Table" in e.where else pd.DataFrame()
     for where, part in table.groupby(SETTING, sort=False):
         first = part.iloc[0]
         split = "; the test split is scored" if first.split == "test" else ""
-        lines += [f"## {where[2]}, {where[1]}", "", f"{first.n:,} images, {first.clusters} classes, preset `{where[0]}`{split}.", ""]
-        for group, rows in part.groupby("group", sort=False):
-            lines += _block(e, group, rows, gaps[(gaps[SETTING] == list(where)).all(axis=1)] if len(gaps) else gaps, paper)
+        said = f"{first.n:,} images, {first.clusters} classes, preset `{where[0]}`{split}."
+        lines += [f"## {where[2]}, {where[1]}", "", said, ""]
+        mine = gaps[(gaps[SETTING] == list(where)).all(axis=1)] if len(gaps) else gaps
+        for group, rows in part.groupby("group", sort=False): lines += _block(e, group, rows, mine, paper)
     return "\n".join([*lines, *(f"- {note}" for note in notes)]).rstrip() + "\n"
 
 # %% ../../nbs/tool/18_reproduce.ipynb #md-parts
-def _block(e: Experiment, group: str, rows: pd.DataFrame, gaps: pd.DataFrame, paper: pd.DataFrame) -> list[str]:
+def _block(e: Experiment, group: str, rows, gaps, paper) -> list[str]:
     "One table: the rows of a recipe, or the controls."
     control = group == "control"
     sets = [] if control else list(paper.columns)
@@ -134,7 +137,8 @@ def _block(e: Experiment, group: str, rows: pd.DataFrame, gaps: pd.DataFrame, pa
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for _, row in rows.iterrows():
         theirs = [_number(paper[name].get(row.row)) for name in sets]
-        line = [f"**{row.row}**" if row.row == e.whole else row.row, *theirs, str(row.seeds), mean_and_sd(row), f"{100 * row.ACC_iqm:.1f}"]
+        name = f"**{row.row}**" if row.row == e.whole else row.row
+        line = [name, *theirs, str(row.seeds), mean_and_sd(row), f"{100 * row.ACC_iqm:.1f}"]
         if not control: line += [_number(100 * row.start), *_less(gaps, group, row.row, e.whole)]
         lines.append(line)
     block = ["| " + " | ".join(line) + " |" for line in lines]
@@ -164,8 +168,10 @@ def _less(gaps: pd.DataFrame, group: str, row: str, other: str) -> list[str]:
 
 def _against_controls(e: Experiment, group: str, gaps: pd.DataFrame) -> list[str]:
     if not len(gaps): return []
-    part = gaps[(gaps.group == group) & (gaps.row == e.whole) & ~gaps.against.isin({row.name for row in e.rows})]
-    lines = [f"- over {row.against}: {interval(row)}; over classes {interval(row, 'classes_')}" for _, row in part.iterrows()]
+    own = {row.name for row in e.rows}
+    part = gaps[(gaps.group == group) & (gaps.row == e.whole) & ~gaps.against.isin(own)]
+    lines = [f"- over {row.against}: {interval(row)}; over classes {interval(row, 'classes_')}"
+             for _, row in part.iterrows()]
     return [f"{e.whole}, against what trains less:", "", *lines, ""] if lines else []
 
 # %% ../../nbs/tool/18_reproduce.ipynb #figure
@@ -206,8 +212,8 @@ def _draw_rows(ax, e: Experiment, part: pd.DataFrame, planned, folder):
     places = {row: i for i, row in enumerate(dict.fromkeys(own.row))}
     for i, (group, rows) in enumerate(own.groupby("group", sort=False)):
         y = [places[row] + 0.16 * i for row in rows.row]
-        ax.errorbar(100 * rows.ACC, y, xerr=100 * rows.ACC_sd.fillna(0), fmt="o", ms=4, lw=1.2, color=_COLOURS[i],
-                    label=group or "each row its recipe")
+        ax.errorbar(100 * rows.ACC, y, xerr=100 * rows.ACC_sd.fillna(0), fmt="o", ms=4, lw=1.2,
+                    color=_COLOURS[i], label=group or "each row its recipe")
     plain = controls[controls.noise == 0]
     for dash, (_, row) in zip(_DASHES, plain.iterrows()):
         ax.axvline(100 * row.ACC, color="0.6", lw=0.9, ls=dash, label=row.row)
@@ -223,11 +229,13 @@ def _draw_balance(ax, e: Experiment, part: pd.DataFrame, planned, folder):
     names = [x for x in dict.fromkeys((row, group) for row, group, _ in planned) if x[1] != "control"]
     groups = list(dict.fromkeys(group for _, group in names))
     for row, group in names:
-        looks = [r["spread"] for a, b, run in planned if (a, b) == (row, group) and (r := kept_row(folder, run))]
+        runs = [kept_row(folder, run) for a, b, run in planned if (a, b) == (row, group)]
+        looks = [found["spread"] for found in runs if found]
         flat = pd.DataFrame([look for some in looks for look in some], columns=["step", "spread"])
         mean = flat.groupby("step").spread.mean()
         number = list(dict.fromkeys(r for r, _ in names)).index(row)
-        ax.plot(mean.index, mean, color=_COLOURS[number % 3], ls=_DASHES[groups.index(group)], lw=1.3, label=f"{row}, {group}")
+        ax.plot(mean.index, mean, color=_COLOURS[number % 3], ls=_DASHES[groups.index(group)], lw=1.3,
+                label=f"{row}, {group}")
     ax.set_xlabel("step", fontsize=8)
     ax.set_ylabel("sd of the clusters' shares", fontsize=8)
     ax.tick_params(labelsize=7)
@@ -235,8 +243,8 @@ def _draw_balance(ax, e: Experiment, part: pd.DataFrame, planned, folder):
 
 def _draw_grids(e: Experiment, panels, Figure):
     "A heat map for each recipe: rows and columns are the two settings."
-    several = [(where, group, rows) for where, part in panels for group, rows in part.groupby("group", sort=False)
-               if group != "control"]
+    several = [(where, group, rows) for where, part in panels
+               for group, rows in part.groupby("group", sort=False) if group != "control"]
     fig = Figure(figsize=(3.6 * len(several), 3.2), layout="constrained")
     for ax, (where, group, rows) in zip(np.atleast_1d(fig.subplots(1, len(several))), several):
         said = {row.name: row.change for row in e.rows}
@@ -245,7 +253,9 @@ def _draw_grids(e: Experiment, panels, Figure):
         grid = x.pivot(index=down, columns=across, values="ACC")
         ax.imshow(grid, cmap="cividis", aspect="auto")
         for i, line in enumerate(grid.to_numpy()):
-            for j, value in enumerate(line): ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=7, color="w" if value < np.nanmean(grid) else "k")
+            for j, value in enumerate(line):
+                ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=7,
+                        color="w" if value < np.nanmean(grid) else "k")
         ax.set_xticks(range(grid.shape[1]), grid.columns, fontsize=7)
         ax.set_yticks(range(grid.shape[0]), grid.index, fontsize=7)
         ax.set(xlabel=across, ylabel=down)
@@ -291,7 +301,8 @@ def write_tables(
     files = {f"{e.name}.md": as_markdown(e, table, gaps, missing, notes).encode()}
     if len(table):
         files[f"{e.name}.csv"] = table.to_csv(index=False, float_format="%.5f").encode()
-        if len(gaps): files[f"{e.name}-differences.csv"] = gaps.to_csv(index=False, float_format="%.2f").encode()
+        if len(gaps):
+            files[f"{e.name}-differences.csv"] = gaps.to_csv(index=False, float_format="%.2f").encode()
         fig = draw(e, table, planned, folder) if e.draw != "tsne" else _tsne_of(e, planned, folder, source)
         if fig is not None: files[f"{e.name}.png"] = _png(fig)
     for name, content in files.items(): write_atomic(out / name, content)
@@ -308,6 +319,93 @@ def _png(fig) -> bytes:
     fig.savefig(held, format="png", dpi=110, metadata={"Software": None})
     return held.getvalue()
 
+# %% ../../nbs/tool/18_reproduce.ipynb #all
+def choose_experiments(name: str | Path) -> list[Experiment]:
+    "One experiment by its name or its file, or with \"all\" every one that comes with the package."
+    return [load_experiment(x) for x in (experiment_names() if name == "all" else [name])]
+
+
+def plan_all(
+    experiments: list[Experiment],
+    source: Source,
+    preset: str = "mini",
+    data: list[str] | None = None, encoders: list[str] | None = None, recipes: list[str] | None = None,
+    seeds: int | None = None,
+) -> tuple[dict[str, list], list[str]]: # experiment to its plan; data sets that were left out
+    "What `plan` says of each. Raises ValueError for data that isn't there, and where nothing is left to run."
+    asked = [name for e in experiments for name in data or e.preset.get(preset, {}).get("data", [])]
+    try: there = check_data(asked, source.folder)
+    except ValueError:
+        if data or preset != "mini": raise
+        there = {name: None for name in dict.fromkeys(asked) if _is_there(name, source)}
+    plans = {}
+    for e in experiments:
+        mine = recipes
+        if len(experiments) > 1: # of all, those that have something to run
+            mine = recipes and [x for x in recipes if x in _recipes(e)]
+            if preset not in e.preset or mine == []: continue
+        of = [name for name in data or e.preset.get(preset, {}).get("data", []) if name in there]
+        if of: plans[e.name] = plan(e, preset, of, encoders, mine, seeds)
+    if not any(plans.values()):
+        raise ValueError("Nothing is left to run: say with --data-dir where the data is.")
+    return plans, [name for name in dict.fromkeys(asked) if name not in there]
+
+
+def _recipes(e: Experiment) -> set: return {row.recipe for row in e.rows} | set(e.recipes)
+
+
+def _is_there(name: str, source: Source) -> bool:
+    try: return bool(check_data([name], source.folder))
+    except ValueError: return False
+
+
+def run_all(
+    experiments: list[Experiment],
+    plans: dict[str, list], # from `plan_all`
+    out: Path,              # for runs and tables
+    source: Source = Source(),
+    jobs: int | None = None, # processes; None: one a core, or one where there is a GPU
+    with_report: bool = False, # also write report.json
+    progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
+) -> list[Path]: # the files that were written
+    "Run what is missing, then write the tables. Raises ValueError, in one sentence, as its parts do."
+    runs = [run for some in plans.values() for _, _, run in some]
+    failed = run_missing(runs, out / "runs", source, jobs, progress)
+    some = [e for e in experiments if e.name in plans]
+    with progress(total=len(some), desc="Writing tables") as bar:
+        files = []
+        for e in some:
+            files += write_tables(e, plans[e.name], out / "runs", out, failed, source)
+            bar.update(1)
+    if with_report:
+        content = json.dumps(report(some, [x for e in some for x in plans[e.name]], out / "runs"), indent=1)
+        write_atomic(out / "report.json", content.encode())
+        files.append(out / "report.json")
+    return files
+
+
+def dry_run_lines(plans: dict[str, list], out: Path, jobs: int | None = None) -> list[str]:
+    "What would run, and how long it would take: a line for each experiment, data set, encoder and recipe."
+    lines, every = [], []
+    for name, planned in plans.items():
+        parts = {}
+        for _, group, run in planned:
+            parts.setdefault((run.data, run.encoder, group or "each row its recipe"), []).append(run)
+        for part, runs in parts.items():
+            left, seconds, guessed = estimate(runs, out / "runs", 1)
+            guess = f" ({guessed} of them a guess)" if guessed else ""
+            lines.append(f"{name}  {'  '.join(part)}: {len(runs)} runs, {left} to do, {spent(seconds)} of one "
+                         f"core{guess}")
+            every += runs
+    left, seconds, guessed = estimate(every, out / "runs", jobs)
+    return [*lines, f"All together: {left} runs to do, about {spent(seconds)}; and once the embedding of images."]
+
+
+def spent(seconds: float) -> str:
+    "Such as 40 s, 12 min, 3.1 h."
+    if seconds < 90: return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
 # %% ../../nbs/tool/18_reproduce.ipynb #report
 def report(
     experiments: list[Experiment],
@@ -315,17 +413,18 @@ def report(
     folder: Path,                        # of finished runs
 ) -> dict:
     "Numbers, hashes and hardware, as plain data."
-    from sac_seic.tool.cluster import _code_digest
+    from sac_seic.tool.cluster import _code_digest, _digest
     from sac_seic.tool.runs import probe
     runs = {}
     for row, group, run in planned:
         found = kept_row(folder, run)
         if found is None: continue
         labels = kept_clusters(folder, run)
-        runs[run.key()] = found | {"settings": hashlib.sha256(json.dumps(run.recipe.lines(), sort_keys=True).encode()).hexdigest()[:16],
-                                   "labels": hashlib.sha256(labels[0].astype("<i8").tobytes()).hexdigest()[:16],
-                                   "classes": hashlib.sha256(labels[2].astype("<i8").tobytes()).hexdigest()[:16]}
-    return {"format": "sac_seic report 1", "date": datetime.date.today().isoformat(), "version": sac_seic.__version__,
-            "code": _code_digest(), "experiments": [e.name for e in experiments],
-            "hardware": {"machine": platform.machine(), "system": platform.system(), "devices": devices(), "probe": round(probe(), 4)},
-            "packages": versions(), "missing": len({run.key() for _, _, run in planned}) - len(runs), "runs": list(runs.values())}
+        runs[run.key()] = found | {"settings": _digest(run.recipe.lines()), "labels": _digest(labels[0].tolist()),
+                                   "classes": _digest(labels[2].tolist())}
+    hardware = {"machine": platform.machine(), "system": platform.system(), "devices": devices(),
+                "probe": round(probe(), 4)}
+    missing = len({run.key() for _, _, run in planned}) - len(runs)
+    return {"format": "sac_seic report 1", "date": datetime.date.today().isoformat(),
+            "version": sac_seic.__version__, "code": _code_digest(), "hardware": hardware, "packages": versions(),
+            "experiments": [e.name for e in experiments], "missing": missing, "runs": list(runs.values())}
