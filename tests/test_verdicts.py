@@ -123,11 +123,11 @@ def test_verdicts_of_made_up_runs(tmp_path, monkeypatch):
 
 def test_double_differences_and_starts(page):
     from types import SimpleNamespace as made
-    known = {("", name): made(seeds=2, ACCs=scores, ACC_iqm=0.5, largest=largest) for name, scores, largest in (
-        ("a", "0.5 0.6", 0.3), ("b", "0.6 0.7", 0.5), ("c", "0.3 0.5", 0.1), ("d", "0.8 0.8", 0.1))}
+    known = {("", name): made(seeds=2, ACCs=scores, ACC_iqm=iqm, largest=largest) for name, scores, iqm, largest in (
+        ("a", "0.5 0.6", 0.5, 0.3), ("b", "0.6 0.7", 0.6, 0.5), ("c", "0.3 0.5", 0.3, 0.1), ("d", "0.8 0.8", 0.8, 0.1))}
     rows = [("", name) for name in "abcd"]
     gap = page["compare"](rows, known, {}, 2)  # (−10 − −50, −10 − −30): 40 and 20
-    assert round(gap.points, 6) == 30 and gap.over == "seeds"
+    assert round(gap.points, 6) == 30 and round(gap.iqm, 6) == 40 and gap.over == "seeds"
     assert page["compare"](rows[:2], known, {}, 2, "smaller largest").points == pytest.approx(20)  # a's largest is smaller
     start = [("", "a"), ("", START)]
     assert page["compare"](start, known, {}, 2) is None  # the start was not kept
