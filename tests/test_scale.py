@@ -70,7 +70,7 @@ def test_repeated_rows_begin_with_the_real_ones(tmp_path, rows):
 @pytest.fixture
 def tiny(monkeypatch):
     one = dict(axis="wrong", data="simulated", n=60, d=64, c=3, image=0.7, text=0.7, wrong=0.0, seed=0)
-    sets = [(one | dict(wrong=wrong), ["kmeans-both", "sac"]) for wrong in (0.0, 0.5)]
+    sets = [(one | dict(wrong=wrong), ["kmeans-both", "kmeans-text"]) for wrong in (0.0, 0.5)]
     monkeypatch.setattr(scale, "_sets", lambda axis, seeds: sets if axis == "wrong" else [])
     return scale.plan(["wrong"])
 
