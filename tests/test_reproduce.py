@@ -26,7 +26,7 @@ paper = "SAC"
 where = "ours"
 question = "Does it go on?"
 whole = "smoothed"
-seeds = 3
+seeds = 2
 rows = [{ name = "smoothed", recipe = "kmeans-smooth" }, { name = "plain", recipe = "kmeans-image" }, { name = "graph", recipe = "spectral" }]
 [preset.mini]
 data = ["shapes"]
@@ -61,18 +61,18 @@ def finished(folder): return sorted((folder / "runs").glob("*.json"))
 
 
 class Impatient(no_progress):
-    "Presses Ctrl-C after the third run."
+    "Presses Ctrl-C after the second run."
     def __init__(self, total, desc): self.runs, self.done = desc == "Runs", 0
     def update(self, n):
         self.done += n
-        if self.runs and self.done == 3: raise KeyboardInterrupt
+        if self.runs and self.done == 2: raise KeyboardInterrupt
 
 
 def test_interrupted_the_tables_are_the_same(place):
-    "Ctrl-C after three runs, then a run whose second file is missing; one process, then two."
+    "Ctrl-C after two runs, then a run whose second file is missing; one process, then two."
     with pytest.raises(KeyboardInterrupt): go_on(place, "broken", Impatient)
     done = finished(place / "broken")
-    assert 3 <= len(done) < len(finished(place / "whole"))
+    assert 2 <= len(done) < len(finished(place / "whole"))
     done[0].unlink()
     go_on(place, "broken", jobs=2, report=True)
     assert tables(place / "whole") == tables(place / "broken")
@@ -129,8 +129,9 @@ def test_no_run_sees_a_class(name, sample, tmp_path, monkeypatch):
         keep(tmp_path / kind, row, clusters)
         kept[kind] = row, clusters
         for cache in (runs._pairs, runs._noun_pairs, runs._noisy): cache.cache_clear()
-    assert not differing(*(written(tmp_path / kind, {"start", "row 2"}) for kind in kept))
-    assert kept["true"][0]["ACC"] != kept["noise"][0]["ACC"] and (kept["true"][1][2] != kept["noise"][1][2]).any()
+    assert not differing(*(written(tmp_path / kind, {"start", "wall", "row 2"}) for kind in kept))
+    assert (kept["true"][1][2] != kept["noise"][1][2]).any()
+    assert kept["true"][0]["largest"] == 1 or kept["true"][0]["ACC"] != kept["noise"][0]["ACC"]
 
 
 # Plans

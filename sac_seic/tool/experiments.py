@@ -51,6 +51,7 @@ class Experiment:
     recipes: tuple[str, ...] = () # of rows without their own
     text: str | None = None
     seeds: int = 5
+    pairs: tuple = ()            # more rows to compare, each ["one", "other"]
     draw: str = "rows"           # the figure: "rows", "line", "grid", "tsne" or "balance"
     needs: str = ""              # what can't be run here, and why
 
@@ -106,7 +107,8 @@ def _experiment(name: str, said: dict) -> Experiment:
     rows = said.pop("rows", [])
     rows = [_row(**row) for row in rows] if sweep is None else _swept(sweep, single)
     rows = [replace(row, presets=tuple(row.presets)) for row in rows]
-    made = Experiment(name, rows=tuple(rows), **{**said, "recipes": tuple(said.get("recipes", ()))})
+    lists = {x: tuple(map(tuple, said[x]) if x == "pairs" else said[x]) for x in ("recipes", "pairs") if x in said}
+    made = Experiment(name, rows=tuple(rows), **{**said, **lists})
     _check(made)
     return made
 
@@ -115,6 +117,8 @@ def _check(e: Experiment):
     "What would otherwise show only in the middle of a run."
     names = [row.name for row in e.rows]
     if len(set(names)) < len(names): raise ValueError("two rows have one name")
+    if unknown := {x for pair in e.pairs for x in pair} - set(names):
+        raise ValueError(f"pairs has {unknown.pop()!r}, and no row is called that")
     if e.whole not in names: raise ValueError(f"whole is {e.whole!r}, and no row is called that")
     if unknown := set(e.preset) - set(PRESETS): raise ValueError(f"there is no preset {unknown.pop()!r}")
     for settings in e.preset.values():

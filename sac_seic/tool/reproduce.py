@@ -49,7 +49,8 @@ def _line(name: dict, part: pd.DataFrame) -> dict:
     said = {x: part[x].iloc[0] for x in ("recipe", "text", "noise", "n", "clusters", "split")}
     more = {x: pd.to_numeric(part[x]).mean() for x in ("start", "moved", "largest", "steps")}
     return {**name, **said, "seeds": len(part), **scores, "ACC_iqm": interquartile_mean(part.ACC),
-            **more, "ACCs": " ".join(f"{x:.4f}" for x in part.ACC), "date": part.date.max()}
+            **more, "ACCs": " ".join(f"{x:.4f}" for x in part.ACC),
+            "largests": " ".join(f"{x:.4f}" for x in part.largest), "date": part.date.max()}
 
 # %% ../../nbs/tool/18_reproduce.ipynb #differences
 def differences(
@@ -66,6 +67,7 @@ def differences(
     names = ["experiment", *SETTING, "group", "row", "against"]
     for where, some in runs.items():
         for one, other in _compared(e, some):
+            if other[1] != START and other not in some: continue # that row hasn't run, or can't
             found = _difference(some[one], some.get(other), folder)
             if found: lines.append(dict(zip(names, [e.name, *where, *one, other[1]])) | found)
     return pd.DataFrame(lines)
@@ -85,10 +87,16 @@ def _compared(e: Experiment, some: dict):
                      and not first[x].noise and first[one].noise]
             yield from ((one, x) for x in clean)
             continue
-        if row != e.whole: yield one, (group, e.whole)
+        yield from ((one, (group, other)) for other in _others(e, row))
         yield one, (group, START)
         if e.recipes and row != e.whole and not first[one].noise: continue
         yield from ((one, x) for x in controls if not first[x].text or first[x].noise == first[one].noise)
+
+
+def _others(e: Experiment, row: str) -> list[str]:
+    "The rows that a row is compared with: the whole, and where each row is a method of its own, all others."
+    if not e.recipes: return [x.name for x in e.rows if x.name != row]
+    return [e.whole] * (row != e.whole) + [other for one, other in e.pairs if one == row]
 
 
 def _difference(runs: dict, others: dict | None, folder: Path) -> dict | None:
