@@ -50,7 +50,14 @@ def _line(name: dict, part: pd.DataFrame) -> dict:
     more = {x: pd.to_numeric(part[x]).mean() for x in ("start", "moved", "largest", "steps")}
     return {**name, **said, "seeds": len(part), **scores, "ACC_iqm": interquartile_mean(part.ACC),
             **more, "ACCs": " ".join(f"{x:.4f}" for x in part.ACC),
-            "largests": " ".join(f"{x:.4f}" for x in part.largest), "date": part.date.max()}
+            "largests": " ".join(f"{x:.4f}" for x in part.largest), "spread": _spread(part.spread),
+            "date": part.date.max()}
+
+
+def _spread(looks) -> str:
+    "How unequal the clusters were, the mean over the seeds at each look: step:spread, separated by blanks."
+    flat = pd.DataFrame([x for some in looks for x in some], columns=["step", "spread"])
+    return " ".join(f"{int(step)}:{x:.4f}" for step, x in flat.groupby("step").spread.mean().items())
 
 # %% ../../nbs/tool/18_reproduce.ipynb #differences
 def differences(
@@ -185,9 +192,7 @@ def _against_controls(e: Experiment, group: str, gaps: pd.DataFrame) -> list[str
 # %% ../../nbs/tool/18_reproduce.ipynb #figure
 def draw(
     e: Experiment,
-    table: pd.DataFrame,                 # from `summarise`
-    planned: list[tuple[str, str, Run]], # from `plan`
-    folder: Path,                        # of finished runs
+    table: pd.DataFrame, # from `summarise`, or read from its CSV
 ): # a matplotlib figure
     "The experiment's figure."
     from matplotlib.figure import Figure
@@ -200,7 +205,7 @@ def draw(
     for ax in axes[len(panels):]: ax.axis("off")
     how = {"rows": _draw_rows, "line": _draw_rows, "balance": _draw_balance}.get(e.draw, _draw_rows)
     for ax, (where, part) in zip(axes, panels):
-        how(ax, e, part, [x for x in planned if (x[2].preset, x[2].encoder, x[2].data) == where], folder)
+        how(ax, e, part)
         ax.set_title(f"{where[2]}, {where[1]}", fontsize=9)
     names, handles = {}, []
     for ax in axes[:len(panels)]:
@@ -214,7 +219,7 @@ _COLOURS = ("#0173b2", "#de8f05", "#029e73")
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1)))
 
 
-def _draw_rows(ax, e: Experiment, part: pd.DataFrame, planned, folder):
+def _draw_rows(ax, e: Experiment, part: pd.DataFrame):
     "ACC ± sd of every row; controls as grey lines."
     own, controls = part[part.group != "control"], part[part.group == "control"]
     places = {row: i for i, row in enumerate(dict.fromkeys(own.row))}
@@ -232,18 +237,14 @@ def _draw_rows(ax, e: Experiment, part: pd.DataFrame, planned, folder):
     for side in ("top", "right"): ax.spines[side].set_visible(False)
 
 
-def _draw_balance(ax, e: Experiment, part: pd.DataFrame, planned, folder):
+def _draw_balance(ax, e: Experiment, part: pd.DataFrame):
     "Standard deviation of the clusters' shares at every look, mean over the seeds (SEIC, Fig. 4)."
-    names = [x for x in dict.fromkeys((row, group) for row, group, _ in planned) if x[1] != "control"]
-    groups = list(dict.fromkeys(group for _, group in names))
-    for row, group in names:
-        runs = [kept_row(folder, run) for a, b, run in planned if (a, b) == (row, group)]
-        looks = [found["spread"] for found in runs if found]
-        flat = pd.DataFrame([look for some in looks for look in some], columns=["step", "spread"])
-        mean = flat.groupby("step").spread.mean()
-        number = list(dict.fromkeys(r for r, _ in names)).index(row)
-        ax.plot(mean.index, mean, color=_COLOURS[number % 3], ls=_DASHES[groups.index(group)], lw=1.3,
-                label=f"{row}, {group}")
+    own = part[(part.group != "control") & part.spread.notna() & (part.spread != "")]
+    rows, groups = (list(dict.fromkeys(own[name])) for name in ("row", "group"))
+    for line in own.itertuples():
+        looks = [map(float, look.split(":")) for look in line.spread.split()]
+        ax.plot(*zip(*looks), color=_COLOURS[rows.index(line.row) % 3], ls=_DASHES[groups.index(line.group)],
+                lw=1.3, label=f"{line.row}, {line.group}")
     ax.set_xlabel("step", fontsize=8)
     ax.set_ylabel("sd of the clusters' shares", fontsize=8)
     ax.tick_params(labelsize=7)
@@ -311,7 +312,7 @@ def write_tables(
         files[f"{e.name}.csv"] = table.to_csv(index=False, float_format="%.5f").encode()
         if len(gaps):
             files[f"{e.name}-differences.csv"] = gaps.to_csv(index=False, float_format="%.2f").encode()
-        fig = draw(e, table, planned, folder) if e.draw != "tsne" else _tsne_of(e, planned, folder, source)
+        fig = draw(e, table) if e.draw != "tsne" else _tsne_of(e, planned, folder, source)
         if fig is not None: files[f"{e.name}.png"] = _png(fig)
     for name, content in files.items(): write_atomic(out / name, content)
     return [out / name for name in files]
