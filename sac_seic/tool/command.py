@@ -684,7 +684,7 @@ def reproduce(
         experiments = choose_experiments(name)
         plans, left_out = plan_all(experiments, source, **chosen)
         if left_out: _say(f"{', '.join(left_out)} left out: not in --data-dir.", "Note: ", "bold yellow")
-        if dry_run: return _print("\n".join(dry_run_lines(plans, out, jobs)) + "\n")
+        if dry_run: return _print("\n".join(dry_run_lines(plans, out, jobs, source)) + "\n")
         files = run_all(experiments, plans, out, source, jobs, report, progress=stages)
     _print("".join(f"{path}\n" for path in files))
 

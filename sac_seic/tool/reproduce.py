@@ -19,7 +19,7 @@ import pandas as pd
 import sac_seic
 from ..data.files import tqdm_progress, write_atomic
 from ..evaluate import interquartile_mean, paired_difference
-from .doctor import devices, versions
+from .doctor import devices, preset_needs, versions
 from .experiments import Experiment, Run, experiment_names, load_experiment, plan, printed_accuracy
 from .runs import Source, check_data, estimate, kept_clusters, kept_row, run_missing
 
@@ -132,7 +132,7 @@ def as_markdown(e: Experiment, table: pd.DataFrame, gaps: pd.DataFrame, missing:
     if e.needs: lines += [f"Not run: {e.needs}", ""]
     lines += ["ACC in per cent: mean ± standard deviation over the seeds, and the mean of the middle half. "
               "Differences in points, with 95 % intervals over seeds and images, and over seeds and classes.", ""]
-    paper = printed_accuracy(e) if "Table" in e.where else pd.DataFrame()
+    paper = _printed(e)
     for where, part in table.groupby(SETTING, sort=False):
         first = part.iloc[0]
         split = "; the test split is scored" if first.split == "test" else ""
@@ -143,6 +143,14 @@ def as_markdown(e: Experiment, table: pd.DataFrame, gaps: pd.DataFrame, missing:
     return "\n".join([*lines, *(f"- {note}" for note in notes)]).rstrip() + "\n"
 
 # %% ../../nbs/tool/18_reproduce.ipynb #md-parts
+def _printed(e: Experiment) -> pd.DataFrame:
+    "The paper's numbers; of many backbones those of the first that the file names."
+    paper = printed_accuracy(e) if "Table" in e.where else pd.DataFrame()
+    if paper.shape[1] <= 6: return paper
+    first = e.preset["paper"]["image_encoders"][0]
+    return paper[[name for name in paper if name.endswith(first)]].dropna(how="all")
+
+
 def _block(e: Experiment, group: str, rows, gaps, paper) -> list[str]:
     "One table: the rows of a recipe, or the controls."
     control = group == "control"
@@ -200,7 +208,8 @@ def draw(
     if e.draw == "grid": return _draw_grids(e, panels, Figure)
     rows = 1 + (len(panels) > 2)
     columns = -(-len(panels) // rows)
-    fig = Figure(figsize=(4.2 * columns + 1.5, 3.4 * rows), layout="constrained")
+    height = max(3.4, 1 + 0.16 * len(e.rows))
+    fig = Figure(figsize=(4.2 * columns + 1.5, height * rows), layout="constrained")
     axes = fig.subplots(rows, columns, squeeze=False).flatten()
     for ax in axes[len(panels):]: ax.axis("off")
     how = {"rows": _draw_rows, "line": _draw_rows, "balance": _draw_balance}.get(e.draw, _draw_rows)
@@ -325,7 +334,7 @@ def _tsne_of(e: Experiment, planned, folder: Path, source):
 
 def _png(fig) -> bytes:
     held = io.BytesIO()
-    fig.savefig(held, format="png", dpi=110, metadata={"Software": None})
+    fig.savefig(held, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     return held.getvalue()
 
 # %% ../../nbs/tool/18_reproduce.ipynb #all
@@ -393,9 +402,15 @@ def run_all(
     return files
 
 
-def dry_run_lines(plans: dict[str, list], out: Path, jobs: int | None = None) -> list[str]:
-    "What would run, and how long it would take: a line for each experiment, data set, encoder and recipe."
-    lines, every = [], []
+def dry_run_lines(
+    plans: dict[str, list],   # from `plan_all`
+    out: Path,                # for runs and tables
+    jobs: int | None = None,  # processes
+    source: Source = Source(),
+) -> list[str]:
+    "What would run, how long it would take, and which weights are missing: a line for each recipe and setting."
+    every = [run for planned in plans.values() for _, _, run in planned]
+    lines, every = _missing_weights(every, source), []
     for name, planned in plans.items():
         parts = {}
         for _, group, run in planned:
@@ -408,6 +423,12 @@ def dry_run_lines(plans: dict[str, list], out: Path, jobs: int | None = None) ->
             every += runs
     left, seconds, guessed = estimate(every, out / "runs", jobs)
     return [*lines, f"All together: {left} runs to do, about {spent(seconds)}; and once the embedding of images."]
+
+
+def _missing_weights(runs: list[Run], source: Source) -> list[str]:
+    texts = sorted({run.text for run in runs if run.preset == "paper" and run.text})
+    needs = preset_needs(source.models_dir and Path(source.models_dir)) if texts else {}
+    return [f"Missing: {line}" for line in dict.fromkeys(x for text in texts for x in needs[f"paper, {text}"])]
 
 
 def spent(seconds: float) -> str:

@@ -57,10 +57,16 @@ def open_data(
     if base in BENCHMARKS and split in ("train", "test"):
         return DataSet(name, open_benchmark(base, Path(folder) / base, split))
     if name in BENCHMARKS:
+        if not place.is_dir(): raise FileNotFoundError(_how_to_get(BENCHMARKS[name], place))
         return DataSet(name, *(open_benchmark(name, place, split) for split in ("train", "test")))
     if not place.is_dir():
         raise FileNotFoundError(f"There is no folder {place}: put the data set there, a folder a class.")
     return DataSet(name, ImageFolder(place, labels=True))
+
+
+def _how_to_get(benchmark, place: Path) -> str:
+    how = benchmark.by_hand or f"get it with: sac-seic datasets {benchmark.name} {place}"
+    return f"{benchmark.title} is not in {place}: {how}."
 
 
 def check_data(names, folder: Path | None = None) -> dict[str, DataSet]:
