@@ -123,7 +123,7 @@ def test_verdicts_of_made_up_runs(tmp_path, monkeypatch):
 
 def test_double_differences_and_starts(page):
     from types import SimpleNamespace as made
-    known = {("", name): made(seeds=2, ACCs=scores, ACC_iqm=iqm, largest=largest) for name, scores, iqm, largest in (
+    known = {("", name): made(seeds=2, ACCs=scores, ACC_iqm=iqm, largest=largest, largests=f"{largest} {largest}") for name, scores, iqm, largest in (
         ("a", "0.5 0.6", 0.5, 0.3), ("b", "0.6 0.7", 0.6, 0.5), ("c", "0.3 0.5", 0.3, 0.1), ("d", "0.8 0.8", 0.8, 0.1))}
     rows = [("", name) for name in "abcd"]
     gap = page["compare"](rows, known, {}, 2)  # (−10 − −50, −10 − −30): 40 and 20
