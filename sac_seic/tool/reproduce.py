@@ -21,7 +21,7 @@ from ..data.files import tqdm_progress, write_atomic
 from ..evaluate import interquartile_mean, paired_difference
 from .doctor import devices, preset_needs, versions
 from .experiments import Experiment, Run, experiment_names, load_experiment, plan, printed_accuracy
-from .runs import Source, check_data, estimate, kept_clusters, kept_row, run_missing
+from .runs import AROUND, Source, check_data, estimate, kept_clusters, kept_row, run_missing
 
 # %% ../../nbs/tool/18_reproduce.ipynb #summary
 SETTING = ["preset", "encoder", "data"] # what a table is for
@@ -90,9 +90,9 @@ def _compared(e: Experiment, some: dict):
     for one in some:
         group, row = one
         if group == "control":
-            clean = [x for x in controls if first[x].recipe == first[one].recipe and first[x].text == first[one].text
-                     and not first[x].noise and first[one].noise]
-            yield from ((one, x) for x in clean)
+            what = lambda x: (first[x].recipe, first[x].text)
+            clean = [x for x in controls if what(x) == what(one) and not first[x].noise]
+            if first[one].noise: yield from ((one, x) for x in clean)
             continue
         yield from ((one, (group, other)) for other in _others(e, row))
         yield one, (group, START)
@@ -131,7 +131,8 @@ def as_markdown(e: Experiment, table: pd.DataFrame, gaps: pd.DataFrame, missing:
     if (table.preset == "mini").any(): lines += [NOT_THEIRS, ""]
     if e.needs: lines += [f"Not run: {e.needs}", ""]
     lines += ["ACC in per cent: mean ± standard deviation over the seeds, and the mean of the middle half. "
-              "Differences in points, with 95 % intervals over seeds and images, and over seeds and classes.", ""]
+              "Differences in points, with 95 % intervals over seeds and images, and over seeds and "
+              "classes.", ""]
     paper = _printed(e)
     for where, part in table.groupby(SETTING, sort=False):
         first = part.iloc[0]
@@ -417,12 +418,14 @@ def dry_run_lines(
             parts.setdefault((run.data, run.encoder, group or "each row its recipe"), []).append(run)
         for part, runs in parts.items():
             left, seconds, guessed = estimate(runs, out / "runs", 1)
+            seconds = max(0, seconds - AROUND) # that is counted once, in the end
             guess = f" ({guessed} of them a guess)" if guessed else ""
             lines.append(f"{name}  {'  '.join(part)}: {len(runs)} runs, {left} to do, {spent(seconds)} of one "
                          f"core{guess}")
             every += runs
     left, seconds, guessed = estimate(every, out / "runs", jobs)
-    return [*lines, f"All together: {left} runs to do, about {spent(seconds)}; and once the embedding of images."]
+    return [*lines, f"All together: {left} runs to do, about {spent(seconds)}; and once the embedding of "
+                    "images."]
 
 
 def _missing_weights(runs: list[Run], source: Source) -> list[str]:
@@ -450,8 +453,8 @@ def report(
         found = kept_row(folder, run)
         if found is None: continue
         labels = kept_clusters(folder, run)
-        runs[run.key()] = found | {"settings": _digest(run.recipe.lines()), "labels": _digest(labels[0].tolist()),
-                                   "classes": _digest(labels[2].tolist())}
+        runs[run.key()] = found | {"settings": _digest(run.recipe.lines()), "classes": _digest(labels[2].tolist()),
+                                   "labels": _digest(labels[0].tolist())}
     hardware = {"machine": platform.machine(), "system": platform.system(), "devices": devices(),
                 "probe": round(probe(), 4)}
     missing = len({run.key() for _, _, run in planned}) - len(runs)
