@@ -201,7 +201,7 @@ def _cluster(run: Run, pairs, data: DataSet, source: Source):
                                   run.text == "captions")
     found = cluster_pairs(pairs.v, pairs.t if run.text else None, replace(run.recipe, second=None),
                           data.n_clusters, run.seed, device=source.device, progress=no_progress,
-                          text_from_image=_text_from_image(models, run.text) and not run.noise)
+                          text_from_image=_text_from_image(models, run.text))
     if not run.recipe.second: return found
     if run.loss == "align": return _going_on(run, found, pairs, data.images, models, source)
     found.settings["recipe"]["second"] = run.recipe.second
