@@ -76,7 +76,7 @@ def _noisy(signal: np.ndarray, spread: np.ndarray, scale: float, offset: np.ndar
     return _unit(x + np.sqrt((x**2).sum(axis=1).mean()) * offset).astype(np.float32)
 
 
-def _calibrate(signal, spread, offset, y, target: float, restarts: int): # rows, their accuracy
+def _calibrate(signal, spread, offset, y, target: float, restarts: int = 10): # rows, their accuracy
     "Bisection on the noise scale; of all that was tried, the nearest to the target."
     low, high, best = 0.0, 8.0, (None, np.inf)
     for _ in range(14):
