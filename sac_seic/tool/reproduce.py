@@ -246,7 +246,7 @@ def _draw_rows(ax, e: Experiment, part: pd.DataFrame):
     ax.tick_params(axis="x", labelsize=7)
     for side in ("top", "right"): ax.spines[side].set_visible(False)
 
-
+# %% ../../nbs/tool/18_reproduce.ipynb #figure-balance
 def _draw_balance(ax, e: Experiment, part: pd.DataFrame):
     "Standard deviation of the clusters' shares at every look, mean over the seeds (SEIC, Fig. 4)."
     own = part[(part.group != "control") & part.spread.notna() & (part.spread != "")]
@@ -259,7 +259,7 @@ def _draw_balance(ax, e: Experiment, part: pd.DataFrame):
     ax.set_ylabel("sd of the clusters' shares", fontsize=8)
     ax.tick_params(labelsize=7)
 
-
+# %% ../../nbs/tool/18_reproduce.ipynb #figure-grids
 def _draw_grids(e: Experiment, panels, Figure):
     "A heat map for each recipe: rows and columns are the two settings."
     several = [(where, group, rows) for where, part in panels

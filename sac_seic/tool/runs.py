@@ -318,7 +318,7 @@ def _environment(more: dict):
             if x is None: os.environ.pop(name)
             else: os.environ[name] = x
 
-
+# %% ../../nbs/tool/17_runs.ipynb #run-missing
 def run_missing(
     runs: list[Run],
     folder: Path,               # of finished runs
@@ -344,7 +344,7 @@ def run_missing(
             bar.update(1)
     return failed
 
-
+# %% ../../nbs/tool/17_runs.ipynb #pool-parts
 @contextlib.contextmanager
 def _pool(jobs: int | None):
     "Processes that end with the block, whatever happens."
