@@ -377,7 +377,7 @@ def _is_there(name: str, source: Source) -> bool:
     try: return bool(check_data([name], source.folder))
     except ValueError: return False
 
-
+# %% ../../nbs/tool/18_reproduce.ipynb #run-all
 def run_all(
     experiments: list[Experiment],
     plans: dict[str, list], # from `plan_all`
@@ -402,7 +402,7 @@ def run_all(
         files.append(out / "report.json")
     return files
 
-
+# %% ../../nbs/tool/18_reproduce.ipynb #dry-run
 def dry_run_lines(
     plans: dict[str, list],   # from `plan_all`
     out: Path,                # for runs and tables

@@ -103,7 +103,7 @@ def _models(source: Source, preset: str, encoder: str, captioner: str | None, no
     if preset == "paper" and nouns: more["templates"] = TAC_TEMPLATES
     return load_preset(preset, cache_dir(), needs=needs, image_encoder=own, **more)
 
-
+# %% ../../nbs/tool/17_runs.ipynb #inputs-cached
 _data = lru_cache(maxsize=4)(lambda source, name: open_data(name, source.folder))
 
 
