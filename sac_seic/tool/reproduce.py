@@ -79,7 +79,7 @@ def differences(
             if found: lines.append(dict(zip(names, [e.name, *where, *one, other[1]])) | found)
     return pd.DataFrame(lines)
 
-
+# %% ../../nbs/tool/18_reproduce.ipynb #compared
 START = "its own start"
 
 
@@ -169,7 +169,7 @@ def _block(e: Experiment, group: str, rows, gaps, paper) -> list[str]:
     if control: return [*block, ""]
     return [*block, "", *_against_controls(e, group, gaps)]
 
-
+# %% ../../nbs/tool/18_reproduce.ipynb #md-words
 def mean_and_sd(row) -> str:
     "Such as 67.3 ± 2.1, in per cent."
     return f"{100 * row.ACC:.1f}" + ("" if np.isnan(row.ACC_sd) else f" ± {100 * row.ACC_sd:.1f}")

@@ -42,7 +42,7 @@ class DataSet:
     @property
     def n_clusters(self) -> int: return len(np.unique(self.images.labels))
 
-
+# %% ../../nbs/tool/17_runs.ipynb #open-data
 def open_data(
     name: str,                 # "fashion-mnist" for the sample; else a folder in `folder`
     folder: Path | None = None,
@@ -217,7 +217,7 @@ def _going_on(run: Run, found, pairs, images, models, source: Source):
     go_on_aligning(second, some, models.image_encoder, found.model, pairs.t, no_progress)
     return replace(found, model=second, labels=second.labels_, first=found.model)
 
-
+# %% ../../nbs/tool/17_runs.ipynb #one-answers
 def _answers(run: Run, found, data: DataSet, source: Source) -> tuple[np.ndarray, str]:
     "Clusters of the images that are scored, and which split that is."
     if data.test is None or run.recipe.second: return found.labels, "images"
@@ -386,7 +386,7 @@ def known_seconds(): # pandas.DataFrame: cost (a key without its seed), recipe, 
     path = files("sac_seic") / "experiments" / "seconds.csv"
     with path.open(encoding="utf-8") as file: return pd.read_csv(file)
 
-
+# %% ../../nbs/tool/17_runs.ipynb #estimate-sum
 def estimate(
     runs: list[Run],
     folder: Path,            # of finished runs
