@@ -21,7 +21,7 @@ from ..data.files import tqdm_progress, write_atomic
 from ..evaluate import interquartile_mean, paired_difference
 from .doctor import devices, preset_needs, versions
 from .experiments import Experiment, Run, experiment_names, load_experiment, plan, printed_accuracy
-from .runs import AROUND, Source, check_data, estimate, kept_clusters, kept_row, run_missing
+from .runs import AROUND, Source, check_data, estimate, is_done, kept_clusters, kept_row, run_missing
 
 # %% ../../nbs/tool/18_reproduce.ipynb #summary
 SETTING = ["preset", "encoder", "data"] # what a table is for
@@ -68,7 +68,7 @@ def differences(
     "Each row less the whole, the whole less each control, and each row less its own start."
     runs, lines = {}, [] # setting to row to seed to run
     for row, group, run in planned:
-        if kept_row(folder, run) is None: continue
+        if not is_done(folder, run): continue
         some = runs.setdefault((run.preset, run.encoder, run.data), {})
         some.setdefault((group, row), {})[run.seed] = run
     names = ["experiment", *SETTING, "group", "row", "against"]
@@ -313,7 +313,7 @@ def write_tables(
 ) -> list[Path]: # the files
     "Markdown, CSVs and figure of what is finished."
     out.mkdir(parents=True, exist_ok=True)
-    missing = sum(kept_row(folder, run) is None for _, _, run in planned)
+    missing = sum(not is_done(folder, run) for _, _, run in planned)
     table, gaps = summarise(e, planned, folder), differences(e, planned, folder)
     notes = sorted({f"{run.data}, {run.encoder}, {row}: {failed[run.key()]}" for row, _, run in planned
                     if run.key() in (failed or {})})
@@ -329,7 +329,7 @@ def write_tables(
 
 
 def _tsne_of(e: Experiment, planned, folder: Path, source):
-    done = [run for row, group, run in planned if group != "control" and kept_row(folder, run)]
+    done = [run for row, group, run in planned if group != "control" and is_done(folder, run)]
     return draw_tsne(e, done[0], source) if done and source is not None else None
 
 

@@ -365,6 +365,7 @@ def _jobs() -> int:
 AROUND = 15.0 # seconds around the runs: processes begin, embeddings are read, tables are written
 
 
+@lru_cache(maxsize=1)
 def probe() -> float: # seconds of processor time
     "How long a fixed piece of arithmetic takes here, on one thread: the best of three."
     from threadpoolctl import threadpool_limits
@@ -380,6 +381,7 @@ def probe() -> float: # seconds of processor time
     return min(took)
 
 
+@lru_cache(maxsize=1)
 def known_seconds(): # pandas.DataFrame: cost (a key without its seed), recipe, encoder, data, n, seconds
     "What runs took on the machine that the package was measured on; the line \"probe\" is its `probe`."
     import pandas as pd
