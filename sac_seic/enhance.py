@@ -19,7 +19,8 @@ from .data.files import tqdm_progress
 from .data.images import ImageSet
 from .models.adapters import EncoderTraining, add_lora, lora_targets
 from .models.heads import unit_rows
-from .seic_losses import DynamicBalance, alignment_objective
+from .seic import _balance
+from .seic_losses import alignment_objective
 
 # %% ../nbs/08_enhance.ipynb #usual
 class _UsualConfidence(nn.Module):
@@ -151,7 +152,7 @@ def go_on_aligning(
     run = model._begin(images, encoder, stage1.heads_[0], stage1.pv_, ConfidenceWeight, None, progress)
     run.views.rows, text = unit_rows(t, "t"), deepcopy(stage1.heads_[1]).to(run.device)
     run.adam.add_param_group({"params": [*text.parameters()], "lr": model.head_lr})
-    balance = DynamicBalance(stage1.n_clusters, stage1.momentum, stage1.floor, stage1.scaled).to(run.device)
+    balance = _balance(stage1, run.device)
     for batch in model._batches(run, progress):
         t, _, strong = (x.to(run.device) for x in batch) # with each picture its text
         (zv, pv), (zt, pt) = run.student.head(run.student.embed(strong)), text(t)

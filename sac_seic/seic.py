@@ -87,12 +87,15 @@ def _start(model, v, t, clusters) -> nn.ModuleList:
     return heads
 
 # %% ../nbs/07_seic.ipynb #cell-014
+def _balance(model, device) -> DynamicBalance | str | None:
+    "Eq. 10, or one of Table 4's other two rows."
+    if model.balance != "dynamic": return {"entropy": "entropy", "none": None}[model.balance]
+    return DynamicBalance(model.n_clusters, model.momentum, model.floor, model.scaled).to(device)
+
+
 def _objective(model, v, t, log_scale):
     "The function of a batch's rows that gives its loss: heads, Eq. 11."
-    balance = {"entropy": "entropy", "none": None}.get(model.balance) # Table 4's other two rows
-    if model.balance == "dynamic":
-        balance = DynamicBalance(model.n_clusters, model.momentum, model.floor, model.scaled)
-        balance.to(log_scale.device)
+    balance = _balance(model, log_scale.device)
     def loss_of(rows):
         (zv, pv), (zt, pt) = model.heads_[0](v[rows]), model.heads_[1](t[rows])
         temperature = (-log_scale).exp().clamp_min(0.01)
