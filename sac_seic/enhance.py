@@ -146,7 +146,7 @@ def go_on_aligning(
     stage1, t: np.ndarray, # the fitted SEIC, and the text embeddings it was fitted with, n×d_t
     progress=tqdm_progress, # called as progress(total=…, desc=…), like tqdm
 ) -> Enhancer: # fitted
-    """Stage 1's loss on an encoder that moves: Table 6's "original loss". For the table only: it may collapse.
+    """Stage 1's loss on an encoder that moves: Table 6's "original loss". For the table: it may collapse.
 
     Raises ValueError as `Enhancer.fit` does. Source: SEIC, Eq. 11 and Table 6."""
     run = model._begin(images, encoder, stage1.heads_[0], stage1.pv_, ConfidenceWeight, None, progress)

@@ -135,7 +135,8 @@ def paired_difference(
     left = ((D - of_seed[:, None] - of_unit + mean) ** 2).sum() / ((S - 1) * (m - 1))     # σ̂²_si
     units_alone = max(0, 1 - left / S / max(of_unit.var(ddof=1), 1e-12)) ** 0.5           # r
     if over == "classes":  # few of them
-        units_alone *= (m / (m - 1)) ** 0.5 * student_t.ppf((1 + level) / 2, m - 1) / norm.ppf((1 + level) / 2)
+        end = (1 + level) / 2
+        units_alone *= (m / (m - 1)) ** 0.5 * student_t.ppf(end, m - 1) / norm.ppf(end)
     chances = rng.permutation((np.arange(resamples) + 0.5) / resamples)                   # evenly spread
     seeds = of_seed.std(ddof=1) / S ** 0.5 * student_t.ppf(chances, S - 1)
     sums = mean + units_alone * (drawn.bootstrap_distribution - mean) + seeds

@@ -87,7 +87,7 @@ def _exact_means(heads, v, t, nbr_t, nbr_v) -> NeighborMeans:
     near = torch.cat([nbr_t, nbr_v])
     if near.numel() >= 2 * len(v): rows, place = slice(None), near # nearly all images: simply all of them
     elif near.device.type == "cpu": rows, place = near.unique(return_inverse=True) # each neighbour once
-    else: rows, place = near.flatten(), torch.arange(near.numel(), device=near.device).view_as(near) # no waiting
+    else: rows, place = near.flatten(), torch.arange(near.numel(), device=near.device).view_as(near) # no wait
     both = torch.cat([heads[0](v[rows]), heads[1](t[rows])], dim=1) # [p|q]
     return _four_means(*neighbor_mean(both, place).split(len(nbr_t)))
 

@@ -650,8 +650,9 @@ def datasets(
 
 # %% ../../nbs/tool/05_command.ipynb #options-reproduce
 _Which = Annotated[str, typer.Argument(metavar="NAME", help=(
-    "sac-table-4, for one; all; or a .toml file of your own. The names are in the docs."), show_default=False)]
-_Several = lambda help: Annotated[Optional[list[str]], _option(help + " Can be given several times.", metavar="NAME")]
+    "sac-table-4, for one; all; or a .toml file of yours. The names are in the docs."), show_default=False)]
+_Several = lambda help: Annotated[Optional[list[str]],
+                                  _option(help + " Can be given several times.", metavar="NAME")]
 _DataDir = _name("Folder with the data sets, each in a folder of its name.", Path, metavar="DIR")
 _Jobs = Annotated[Optional[int], _option("Processes; without it one a core, or one with a GPU.", min=1)]
 _Seeds = Annotated[Optional[int], _option("How many seeds; without it what the experiment says.", min=1)]
@@ -673,14 +674,16 @@ def reproduce(
     dry_run: _Flag("Only list the runs and how long they will take.", "--dry-run") = False,
     report: _Flag("Also write report.json: numbers, hashes and hardware, to send back.", "--report") = False,
 ):
-    "Run a table or a figure of the papers, beside the printed numbers.\n\nThe same command again goes on where it was."
+    """Run a table or a figure of the papers, beside the printed numbers.
+
+    The same command again goes on where it was."""
     stages = _Stages()
     kept = f"; finished runs are in '{out / 'runs'}', so run the same command again to go on"
     with _one_sentence(stages, out, kept), _own_warnings():
         from sac_seic.tool.reproduce import Source, choose_experiments, dry_run_lines, plan_all, run_all
         source = Source(*(x and str(x.absolute()) for x in (data_dir, models_dir)), device or "auto")
-        chosen = dict(preset=preset.value if preset else "mini", data=data or None, encoders=image_encoder or None,
-                      recipes=recipe or None, seeds=seeds)
+        chosen = dict(preset=preset.value if preset else "mini", data=data or None,
+                      encoders=image_encoder or None, recipes=recipe or None, seeds=seeds)
         experiments = choose_experiments(name)
         plans, left_out = plan_all(experiments, source, **chosen)
         if left_out: _say(f"{', '.join(left_out)} left out: not in --data-dir.", "Note: ", "bold yellow")

@@ -107,8 +107,9 @@ def _experiment(name: str, said: dict) -> Experiment:
     rows = said.pop("rows", [])
     rows = [_row(**row) for row in rows] if sweep is None else _swept(sweep, single)
     rows = [replace(row, presets=tuple(row.presets)) for row in rows]
-    lists = {x: tuple(map(tuple, said[x]) if x == "pairs" else said[x]) for x in ("recipes", "pairs") if x in said}
-    made = Experiment(name, rows=tuple(rows), **{**said, **lists})
+    said["pairs"] = tuple(map(tuple, said.get("pairs", ())))
+    said["recipes"] = tuple(said.get("recipes", ()))
+    made = Experiment(name, rows=tuple(rows), **said)
     _check(made)
     return made
 

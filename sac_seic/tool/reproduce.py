@@ -20,8 +20,10 @@ import sac_seic
 from ..data.files import tqdm_progress, write_atomic
 from ..evaluate import interquartile_mean, paired_difference
 from .doctor import devices, preset_needs, versions
-from .experiments import Experiment, Run, experiment_names, load_experiment, plan, printed_accuracy
-from .runs import AROUND, Source, check_data, estimate, is_done, kept_clusters, kept_row, run_missing
+from .experiments import (
+    Experiment, Run, experiment_names, load_experiment, plan, printed_accuracy)
+from .runs import (
+    AROUND, Source, check_data, estimate, is_done, kept_clusters, kept_row, run_missing)
 
 # %% ../../nbs/tool/18_reproduce.ipynb #summary
 SETTING = ["preset", "encoder", "data"] # what a table is for
@@ -119,8 +121,8 @@ def _difference(runs: dict, others: dict | None, folder: Path) -> dict | None:
             "classes_low": classes.low, "classes_high": classes.high, "classes_verdict": classes.verdict}
 
 # %% ../../nbs/tool/18_reproduce.ipynb #md
-NOT_THEIRS = ("**Not comparable with the printed numbers:** other images, other models. The preset `mini` saw "
-              "ImageNet's labels, its image encoder and its captioner both. Compare rows with rows.")
+NOT_THEIRS = ("**Not comparable with the printed numbers:** other images, other models. The preset `mini` "
+              "saw ImageNet's labels, its image encoder and its captioner both. Compare rows with rows.")
 
 
 def as_markdown(e: Experiment, table: pd.DataFrame, gaps: pd.DataFrame, missing: int = 0, notes=()) -> str:
@@ -156,8 +158,9 @@ def _block(e: Experiment, group: str, rows, gaps, paper) -> list[str]:
     "One table: the rows of a recipe, or the controls."
     control = group == "control"
     sets = [] if control else list(paper.columns)
-    head = ["control" if control else f"`{group}`" if group else "row", *(f"printed, {name}" for name in sets),
-            "seeds", "ACC", "middle half", *(() if control else ("start", "less the whole", "over classes"))]
+    head = ["control" if control else f"`{group}`" if group else "row",
+            *(f"printed, {name}" for name in sets), "seeds", "ACC", "middle half",
+            *(() if control else ("start", "less the whole", "over classes"))]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for _, row in rows.iterrows():
         theirs = [_number(paper[name].get(row.row)) for name in sets]
@@ -409,7 +412,7 @@ def dry_run_lines(
     jobs: int | None = None,  # processes
     source: Source = Source(),
 ) -> list[str]:
-    "What would run, how long it would take, and which weights are missing: a line for each recipe and setting."
+    "What would run, for how long, and which weights are missing: a line for each recipe and setting."
     every = [run for planned in plans.values() for _, _, run in planned]
     lines, every = _missing_weights(every, source), []
     for name, planned in plans.items():
@@ -420,8 +423,8 @@ def dry_run_lines(
             left, seconds, guessed = estimate(runs, out / "runs", 1)
             seconds = max(0, seconds - AROUND) # that is counted once, in the end
             guess = f" ({guessed} of them a guess)" if guessed else ""
-            lines.append(f"{name}  {'  '.join(part)}: {len(runs)} runs, {left} to do, {spent(seconds)} of one "
-                         f"core{guess}")
+            lines.append(f"{name}  {'  '.join(part)}: {len(runs)} runs, {left} to do, "
+                         f"{spent(seconds)} of one core{guess}")
             every += runs
     left, seconds, guessed = estimate(every, out / "runs", jobs)
     return [*lines, f"All together: {left} runs to do, about {spent(seconds)}; and once the embedding of "
@@ -431,7 +434,8 @@ def dry_run_lines(
 def _missing_weights(runs: list[Run], source: Source) -> list[str]:
     texts = sorted({run.text for run in runs if run.preset == "paper" and run.text})
     needs = preset_needs(source.models_dir and Path(source.models_dir)) if texts else {}
-    return [f"Missing: {line}" for line in dict.fromkeys(x for text in texts for x in needs[f"paper, {text}"])]
+    lines = dict.fromkeys(x for text in texts for x in needs[f"paper, {text}"])
+    return [f"Missing: {line}" for line in lines]
 
 
 def spent(seconds: float) -> str:
@@ -453,11 +457,13 @@ def report(
         found = kept_row(folder, run)
         if found is None: continue
         labels = kept_clusters(folder, run)
-        runs[run.key()] = found | {"settings": _digest(run.recipe.lines()), "classes": _digest(labels[2].tolist()),
-                                   "labels": _digest(labels[0].tolist())}
+        digests = {"settings": run.recipe.lines(), "classes": labels[2].tolist(),
+                   "labels": labels[0].tolist()}
+        runs[run.key()] = found | {name: _digest(x) for name, x in digests.items()}
     hardware = {"machine": platform.machine(), "system": platform.system(), "devices": devices(),
                 "probe": round(probe(), 4)}
     missing = len({run.key() for _, _, run in planned}) - len(runs)
     return {"format": "sac_seic report 1", "date": datetime.date.today().isoformat(),
-            "version": sac_seic.__version__, "code": _code_digest(), "hardware": hardware, "packages": versions(),
-            "experiments": [e.name for e in experiments], "missing": missing, "runs": list(runs.values())}
+            "version": sac_seic.__version__, "code": _code_digest(), "hardware": hardware,
+            "packages": versions(), "experiments": [e.name for e in experiments],
+            "missing": missing, "runs": list(runs.values())}

@@ -143,7 +143,7 @@ def inputs(run: Run, source: Source = Source()): # Pairs
     "The embeddings that a run clusters, with the text that it asks for."
     where = source, run.data, run.preset, run.encoder
     if run.text == "nouns":
-        settings = {name: x for name, x in run.recipe.nouns.items() if name != "templates"} # models have those
+        settings = {name: x for name, x in run.recipe.nouns.items() if name != "templates"} # in the models
         return _noun_pairs(*where, json.dumps(settings, sort_keys=True), run.seed)
     pairs = _of_split(run, source, "images")
     if not run.noise: return pairs
