@@ -50,8 +50,16 @@ def modularity(
 BLOCK = 65_536 # rows of an embedding in memory at a time
 
 
-def _unit(x: np.ndarray) -> np.ndarray: # float32
-    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)).astype(np.float32, copy=False)
+def _unit(x) -> np.ndarray: # rows of length 1, float32
+    x = np.asarray(x, dtype=np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _leading(spread: np.ndarray, dims: int) -> np.ndarray: # d×dims
+    "Eigenvectors of the largest eigenvalues, largest first; the others, most of the work, are not looked for."
+    from scipy.linalg import eigh
+    d = len(spread)
+    return eigh(spread, subset_by_index=(max(0, d - dims), d - 1))[1][:, ::-1]
 
 
 class _Axes:
@@ -68,11 +76,12 @@ class _Axes:
             spread += rows.T @ rows
             total += rows.sum(axis=0, dtype=np.float64)
         self.middle = total / len(x)
-        axes = np.linalg.eigh(spread / len(x) - np.outer(self.middle, self.middle))[1][:, ::-1]
+        if len(x) <= dims: axes = np.linalg.svd(rows - self.middle, full_matrices=False)[2].T
+        else: axes = _leading(spread / len(x) - np.outer(self.middle, self.middle), dims)
         self.axes = axes[:, :min(dims, len(x) - 1)].astype(np.float32)
         self.middle = self.middle.astype(np.float32)
 
-    def _centred(self, rows) -> np.ndarray: return _unit(np.asarray(rows, dtype=np.float32)) - self.mean
+    def _centred(self, rows) -> np.ndarray: return _unit(rows) - self.mean
 
     def __call__(self, x) -> np.ndarray: # n×dims float32
         parts = (x[start:start + BLOCK] for start in range(0, len(x), BLOCK))

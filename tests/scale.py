@@ -24,7 +24,7 @@ from benchmarks import _anonymous_gb
 from table import NBS, key
 
 SECONDS, GIGABYTES = 300, 12  # what a rival may take; what any run may
-SIMPLE = "kmeans-image kmeans-text kmeans-both kmeans-averaged kmeans-smooth sac tac tac-more".split()
+SIMPLE = "kmeans-image kmeans-text kmeans-both kmeans-averaged kmeans-smooth sac-start sac tac tac-more".split()
 SIZES = 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000
 RIVALS = "tac temi scan turtle spectral umap-ward".split()
 CLASSES = {10: 1_000, 30: 3_000, 100: 10_000, 300: 15_000, 1_000: 30_000}  # and so many images
@@ -33,9 +33,11 @@ KEYS = ["axis", "data", "n", "d", "c", "image", "text", "wrong", "recipe", "key"
 
 
 def recipes() -> dict:
-    "All recipes, and `tac-more`: 20 epochs of 1,000 images are 40 steps, so TAC also gets 320, as in nbs/14_simulate.ipynb."
+    """All recipes, and two more: `sac-start` is `sac` without a step, and `tac-more` TAC with 320 of them as in
+    nbs/14_simulate.ipynb, since its 20 epochs of 1,000 images are only 40."""
     from sac_seic.recipes import RECIPES
-    return {**RECIPES, "tac-more": replace(RECIPES["tac"].changed(epochs=40, batch_size=128), name="tac-more")}
+    more = {"sac-start": RECIPES["sac"].untrained(), "tac-more": RECIPES["tac"].changed(epochs=40, batch_size=128)}
+    return RECIPES | {name: replace(recipe, name=name) for name, recipe in more.items()}
 
 
 def _sets(axis: str, seeds: int | None):
@@ -60,7 +62,7 @@ def _sets(axis: str, seeds: int | None):
         for n in SIZES:
             for seed in range(seeds or (3 if n < REAL else 1)):
                 real = simulated | dict(data="cifar", n=n, d=WIDTH if n > REAL else 1280, image=0.0, text=0.0, seed=seed)
-                ours = ["kmeans-image", "kmeans-smooth", "sac"]
+                ours = ["kmeans-image", "kmeans-smooth", "sac-start", "sac"]
                 rivals = RIVALS if n <= REAL else ["umap-ward"] if n <= 3 * REAL else []
                 yield real, ours + (rivals if seed == 0 else [])
                 if n == REAL: yield real | dict(d=WIDTH), ours  # how much the fewer numbers change

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.files import no_progress
 from ..pairs import nearest_neighbors
+from ..smoothing import _Axes, _unit
 
 # %% ../../nbs/tool/10_checks.ipynb #result
 @dataclass(frozen=True)
@@ -35,24 +36,13 @@ _FIT, _DIMS = 5000, 64   # rows that the principal axes are found on, and how ma
 _BLOCK = 1024            # rows at a time, where each brings its neighbours along
 
 
-def _unit(x) -> np.ndarray: # rows of length 1, float32
-    x = np.asarray(x, dtype=np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-
 def _blocks(n: int, size: int = _BLOCK):
     return (slice(start, start + size) for start in range(0, n, size))
 
 
 def _axes(x, seed: int) -> np.ndarray: # n×at most _DIMS float32
-    "Unit rows, less their mean, at length 1 again, on their principal axes."
-    from sklearn.decomposition import PCA
-    some = np.sort(np.random.default_rng(seed).permutation(len(x))[:_FIT])
-    rows = _unit(x[some])
-    mean = rows.mean(axis=0)
-    with np.errstate(invalid="ignore"):  # nothing varies where all are copies
-        pca = PCA(min(_DIMS, *rows.shape), svd_solver="covariance_eigh").fit(_unit(rows - mean))
-    return np.concatenate([pca.transform(_unit(_unit(x[b]) - mean)) for b in _blocks(len(x), 16 * _BLOCK)])
+    "The rows on their principal axes, as they are before smoothing."
+    return _Axes(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:_FIT])], _DIMS)(x)
 
 # %% ../../nbs/tool/10_checks.ipynb #again
 def _matched(again: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray: # n clusters
