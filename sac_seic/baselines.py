@@ -259,9 +259,12 @@ class UMAPWard(_Baseline):
 # %% ../nbs/10_baselines.ipynb #um-parts
 def _umap(x: np.ndarray, k: int, n_components: int, seed: int) -> np.ndarray: # n×n_components
     "UMAP with clusters in mind: min_dist 0."
+    import torch
     from umap import UMAP
-    return UMAP(n_neighbors=k, n_components=n_components, min_dist=0.0, metric="euclidean",
-                random_state=seed, n_jobs=1).fit_transform(x)
+    threads = torch.get_num_threads()
+    how = dict(min_dist=0.0, metric="euclidean", random_state=seed, n_jobs=1)
+    try: return UMAP(n_neighbors=k, n_components=n_components, **how).fit_transform(x)
+    finally: torch.set_num_threads(threads)  # UMAP's numba gives PyTorch all cores, however few it was to take
 
 
 def _own_confidence(x: np.ndarray, labels: np.ndarray) -> np.ndarray: # n float32
