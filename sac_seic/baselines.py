@@ -56,13 +56,13 @@ class _Baseline(ClusterMixin, BaseEstimator):
         "`fit`, then `labels_`."
         return self.fit(v, t, **more).labels_
 
-# %% ../nbs/10_baselines.ipynb #km
+# %% ../nbs/10_baselines.ipynb #km-new-rows
 def _takes_new_rows(model) -> bool:
     if model.views != "averaged": return True
     raise AttributeError("With views='averaged' new images have no place, as the fitted ones, among which "
                          "their neighbours would be, are not kept: take other views.")
 
-
+# %% ../nbs/10_baselines.ipynb #km
 @dataclass(eq=False, repr=False)
 class KMeansViews(_Baseline):
     """k-means of unit rows: of image or text embeddings, both side by side, or text averaged over neighbours.
@@ -97,14 +97,12 @@ class KMeansViews(_Baseline):
     @available_if(_takes_new_rows)
     def predict(self, v, t=None) -> np.ndarray: # clusters, n int64
         "The nearest centre of each row; the same views as in `fit`."
-        x = self._fitting(v, t)
-        return self.kmeans_.predict(x).astype(np.int64)
+        return self.kmeans_.predict(self._fitting(v, t)).astype(np.int64)
 
     @available_if(_takes_new_rows)
     def predict_confidence(self, v, t=None) -> np.ndarray: # n float32
         "`confidence_` of new rows."
-        x = self._fitting(v, t)
-        return margin(self.kmeans_.transform(x))
+        return margin(self.kmeans_.transform(self._fitting(v, t)))
 
     def _fitting(self, v, t) -> np.ndarray:
         check_is_fitted(self)

@@ -3,7 +3,8 @@
     python tests/reproduced.py OUT [EXPERIMENT ...]
 
 OUT is the command's folder. A data set with an image encoder replaces what nbs/reproduced had of it, once every row of
-it has all its seeds; what OUT knows nothing of stays."""
+it has all its seeds; what OUT knows nothing of stays. The times are of one machine, whose speed (`probe`) is
+measured with the first of them: on another machine, first delete sac_seic/experiments/seconds.csv."""
 
 import argparse
 import json
@@ -67,8 +68,8 @@ def main():
         print(f"{name}: {len(table)} rows, {hours.hours.sum():.2f} hours of one core")
     took = pd.concat(every).drop_duplicates(["cost", "seconds"])
     took = took.groupby(["cost", "recipe", "encoder", "data", "n"], sort=False).seconds.mean().reset_index()
-    there = pd.DataFrame([{"cost": "probe", "seconds": probe()}])
-    merged(SHIPPED, pd.concat([there, took]), ["cost"], "%.3f")
+    if not SHIPPED.exists(): took = pd.concat([pd.DataFrame([{"cost": "probe", "seconds": probe()}]), took])
+    merged(SHIPPED, took, ["cost"], "%.3f")
 
 
 if __name__ == "__main__": main()

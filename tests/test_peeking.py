@@ -18,7 +18,7 @@ from safetensors import safe_open
 from sklearn.base import clone
 
 import sac_seic
-from sac_seic import nouns, smoothing
+from sac_seic import nouns
 from sac_seic import sac as sac_module
 from sac_seic.data.files import no_progress
 from sac_seic.data.images import fashion_mnist_sample
@@ -131,17 +131,6 @@ def relabelled(images, kind: str):
     return other
 
 
-def once(f):
-    "The same function, worked out once for equal arrays: those of 1,280 columns are slow, and each run has them again."
-    known = {}
-
-    def of(x, *more, **named):
-        key = x.tobytes(), x.shape, x.dtype, more, tuple(named.items())
-        if key not in known: known[key] = f(x, *more, **named)
-        return known[key].copy()
-    return of
-
-
 @pytest.fixture(scope="module")
 def how(tmp_path_factory):
     "Models and a cache for the whole module; what is the same in every run is made once, and checks are short."
@@ -149,7 +138,6 @@ def how(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "_RUNS", 2)
         patch.setattr(cluster, "_code_digest", functools.cache(cluster._code_digest))
-        patch.setattr(smoothing, "_leading", once(smoothing._leading))
         patch.setattr(nouns, "shared_space", functools.cache(nouns.shared_space))
         yield {"models": load_preset("mini", cache), "cache": cache, "device": "cpu", "progress": no_progress}
 
