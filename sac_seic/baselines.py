@@ -97,12 +97,14 @@ class KMeansViews(_Baseline):
     @available_if(_takes_new_rows)
     def predict(self, v, t=None) -> np.ndarray: # clusters, n int64
         "The nearest centre of each row; the same views as in `fit`."
-        return self.kmeans_.predict(self._fitting(v, t)).astype(np.int64)
+        x = self._fitting(v, t)
+        return self.kmeans_.predict(x).astype(np.int64)
 
     @available_if(_takes_new_rows)
     def predict_confidence(self, v, t=None) -> np.ndarray: # n float32
         "`confidence_` of new rows."
-        return margin(self.kmeans_.transform(self._fitting(v, t)))
+        x = self._fitting(v, t)
+        return margin(self.kmeans_.transform(x))
 
     def _fitting(self, v, t) -> np.ndarray:
         check_is_fitted(self)

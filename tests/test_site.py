@@ -115,7 +115,7 @@ def accessible(page):
     assert not page.evaluate(DARK) and serious(page) == []
     assert page.evaluate(PALE) == {}
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(DARK)
+    page.wait_for_function(f"document.documentElement.classList.contains('quarto-dark') && {DARK}")  # the theme's sheet changes first, a script sets the class later
     assert page.evaluate(PALE) == {}
 
 
