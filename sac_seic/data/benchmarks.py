@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import tarfile
 import urllib.request
 import zlib
 from collections.abc import Callable
@@ -359,13 +360,16 @@ def _fetch(url: str, part: Path, desc: str, progress) -> None:
             if file.tell() < total: raise OSError(f"it broke off after {file.tell():,} of {total:,} bytes")
 
 
+_SAFE = {"filter": "data"} if hasattr(tarfile, "data_filter") else {} # not before 3.11.4; check-sums are compared anyway
+
+
 def _unpack(part: Path, root: Path) -> None:
     "Unpack beside, then move into `root`, each file or folder in one step; what is there stays."
     beside = part.parent / "unpacked"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     if part.suffix == ".zip": shutil.unpack_archive(part, beside)  # leaves out what reaches outside
-    elif ".tar" in part.suffixes: shutil.unpack_archive(part, beside, filter="data")
+    elif ".tar" in part.suffixes: shutil.unpack_archive(part, beside, **_SAFE)
     else: shutil.copy(part, beside)
     for entry in beside.iterdir(): os.replace(entry, root / entry.name)
 
