@@ -264,7 +264,7 @@ def _umap(x: np.ndarray, k: int, n_components: int, seed: int) -> np.ndarray: # 
     threads = torch.get_num_threads()
     how = dict(min_dist=0.0, metric="euclidean", random_state=seed, n_jobs=1)
     try: return UMAP(n_neighbors=k, n_components=n_components, **how).fit_transform(x)
-    finally: torch.set_num_threads(threads)  # UMAP's numba gives PyTorch all cores, however few it was to take
+    finally: torch.set_num_threads(threads)  # UMAP's numba gives PyTorch all cores, whatever it was to take
 
 
 def _own_confidence(x: np.ndarray, labels: np.ndarray) -> np.ndarray: # n float32

@@ -56,7 +56,7 @@ def _unit(x) -> np.ndarray: # rows of length 1, float32
 
 
 def _leading(spread: np.ndarray, dims: int) -> np.ndarray: # d×dims
-    "Eigenvectors of the largest eigenvalues, largest first; the others, most of the work, are not looked for."
+    "Eigenvectors of the largest eigenvalues, largest first; the others would be most of the work."
     from scipy.linalg import eigh
     d = len(spread)
     return eigh(spread, subset_by_index=(max(0, d - dims), d - 1))[1][:, ::-1]
