@@ -97,7 +97,7 @@ class KMeansViews(_Baseline):
     @available_if(_takes_new_rows)
     def predict(self, v, t=None) -> np.ndarray: # clusters, n int64
         "The nearest centre of each row; the same views as in `fit`."
-        x = self._fitting(v, t)
+        x = self._fitting(v, t)  # first: says it where nothing is fitted
         return self.kmeans_.predict(x).astype(np.int64)
 
     @available_if(_takes_new_rows)

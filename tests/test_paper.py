@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from hub import serve
@@ -13,7 +14,7 @@ from tiny import tiny_models
 from typer.testing import CliRunner
 
 from sac_seic import enhance, nouns
-from sac_seic.data.images import fashion_mnist_sample
+from sac_seic.data.images import fashion_mnist_sample, file_stamp
 from sac_seic.tool.command import app
 
 
@@ -25,7 +26,8 @@ def work(tmp_path_factory):
         (work / "photos" / sample.classes[kind]).mkdir(parents=True)
         for i in [i for i in range(len(sample)) if sample.labels[i] == kind][:8]:
             sample[i].resize((64, 48)).save(work / "photos" / sample.classes[kind] / f"{i}.png")
-    tiny_models(work / "models")  # meanwhile the photos grow old enough to be known by their times
+    tiny_models(work / "models")
+    while not all(file_stamp(path).settled for path in (work / "photos").rglob("*.png")): time.sleep(0.1)  # else they are read again
     return work
 
 
